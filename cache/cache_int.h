@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CACHE_CACHE_INT_H
+#define CACHE_CACHE_INT_H
+/*
+ * The cache from within: the struct that its files share, and what they do
+ * for each other.  Only files of cache/ that implement cache/cache.h,
+ * cache/blob.h and cache/partial.h include it, and their tests.
+ */
+#include "cache/cache.h"
+#include "cache/fault.h"
+#include "cache/hold.h"
+#include "cache/partial_map.h"
+#include "cache/path.h"
+#include "cache/space.h"
+#include "cache/staged.h"
+
+struct blobs;
+struct publish_repo;
+struct recency;
+struct recovery;
+
+struct cache {
+	char *data;  /* the folder's path */
+	int data_fd; /* and the folder itself, for openat() and friends */
+	int lock_fd;
+	struct index *index;
+	uint64_t max_inline_bytes;
+	cache_event_cb *event; /* never NULL */
+	void *event_arg;
+	struct boot_id boot;
+
+	struct blobs *blobs;         /* cache/blob.c */
+	struct holds *holds;         /* cache/hold.h */
+	struct space *space;         /* cache/space.h */
+	struct staged_files *staged; /* cache/staged.h */
+	struct recovery *recovery;   /* cache/recover.c */
+	struct recency *recency;     /* cache/recency.h */
+};
+
+/* ---- cache/store.c: files by their path below the data folder ---- */
+
+/* Open, O_CLOEXEC and, where permitted, O_NOATIME; -1 with errno set. */
+int store_open(struct cache *c, const char *path, int flags);
+/* Read until `len` bytes or the end of the file; -1 with errno set. */
+ssize_t store_pread(int fd, void *buf, size_t len, uint64_t off);
+/* Write all; returns an errno value or 0, and *done bytes are written. */
+int store_pwrite(int fd, const void *buf, size_t len, uint64_t off,
+		 size_t *done);
+/* fsync a folder.  Returns an errno value or 0. */
+int store_sync_dir(struct cache *c, const char *path);
+/* Unlink; no error if it is not there.  Returns an errno value or 0. */
+int store_unlink(struct cache *c, const char *path);
+/* why_errno(), in the two words that the store's callers know. */
+enum err store_error(struct why *why, int error, const char *what,
+		     const char *path);
+/* The owner's callback. */
+void cache_tell(struct cache *c, enum cache_event event,
+		const struct digest *dg, const struct why *why);
+/* A blob row in a fresh snapshot.  ERR_NOT_FOUND, ERR_CORRUPT. */
+enum err store_blob_row(struct cache *c, const struct digest *dg,
+			struct blob_row *out) MUST_CHECK;
+
+/* ---- cache/publish.c ---- */
+
+/*
+ * Publish a whole, proven staged file, in the order that cache/partial.h
+ * gives.  On an error the link is undone and the staged name is still there;
+ * `sync_failed`: what the disk holds is unknown, the caller discards it.
+ * Worker; takes the hold of the digest.
+ */
+struct publishing {
+	int fd;
+	const char *path;
+	struct digest dg;
+	uint64_t size;
+	const struct publish_repo *repos;
+	size_t n_repos;
+	bool sync_failed; /* out */
+};
+enum err publish_staged(struct cache *c, struct publishing *pub,
+			struct why *why) MUST_CHECK;
+
+/* Only the links of `pub`, to a blob that was published already.  ERR_IO also
+ * if it was removed since. */
+enum err publish_links(struct cache *c, const struct publishing *pub,
+		       struct why *why) MUST_CHECK;
+
+/*
+ * Put `len` bytes that have the digest `dg` into blobs/, durably: a staged
+ * file, fdatasync, link, fsync of the folder, commit of its blob row, all
+ * under the hold of dg.  A file that is there with a row is left alone.
+ * ERR_NO_SPACE, ERR_IO.  Worker.
+ */
+enum err store_small_file(struct cache *c, const struct digest *dg,
+			  const void *bytes, size_t len,
+			  struct why *why) MUST_CHECK;
+
+/* ---- cache/trash.c ---- */
+
+/* The removal of cache_drop_blob() for a caller that has the hold. */
+enum err trash_drop_held(struct cache *c, const struct digest *dg,
+			 struct why *why) MUST_CHECK;
+/* Finish what a trash row says: unlink, unless a record has come back; drop
+ * the row.  Worker; takes the hold. */
+void trash_finish(struct cache *c, const char *path);
+
+/* ---- cache/blob.c ---- */
+
+struct blobs *blobs_new(unsigned max_open) MUST_CHECK;
+/* Nothing is pinned any more. */
+void blobs_free(struct blobs **b);
+/* No new pins of the descriptor that is open for dg. */
+void blobs_forget(struct cache *c, const struct digest *dg);
+/* Have a descriptor ready for the next hit.  Worker, with the hold. */
+void blobs_prime(struct cache *c, const struct digest *dg, uint64_t size);
+
+/* ---- cache/recover.c ---- */
+
+/* List partial/ and the trash rows.  Main thread. */
+enum err recovery_list(struct cache *c, struct why *why) MUST_CHECK;
+void recovery_free(struct recovery **r);
+/* A staged file with two links was met; the caller has marked it. */
+void recovery_add_staged(struct cache *c, const struct digest *dg,
+			 const char *path);
+
+/* For index_options.health, with the cache as its argument: passes the
+ * index's change of health on as a cache event (cache/change.c). */
+void cache_index_health(void *arg, enum index_health now,
+			const struct why *why);
+
+#endif

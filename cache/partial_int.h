@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CACHE_PARTIAL_INT_H
+#define CACHE_PARTIAL_INT_H
+/*
+ * A partial from within, for cache/partial.c (bytes, hash, publication) and
+ * cache/partial_file.c (its two files: opening, the map, closing).
+ */
+#include "cache/cache_int.h"
+#include "cache/partial.h"
+
+#include <pthread.h>
+
+/*
+ * "The writer" is whoever is between partial_begin() and partial_end(): one
+ * worker at a time.  It alone changes what is marked so, and reads it without
+ * a lock; others read it under the mutex that is named.
+ */
+struct partial {
+	struct cache *c;
+	struct staged *staged;
+	char path[PATH_LEN_MAX], map[PATH_LEN_MAX];
+	struct digest dg;
+	struct file_id id;
+	int fd, map_fd;
+
+	/* Taken before mu.  Never held over I/O, but over one update. */
+	pthread_mutex_t hash_mu;
+	struct hasher *hasher; /* hash_mu */
+	uint64_t hash_at;      /* hash_mu; moved by the writer */
+
+	pthread_mutex_t mu; /* guards from here to the writer's own */
+	pthread_cond_t idle;
+	bool writing;
+	struct extents held; /* changed by the writer */
+	uint64_t held_bytes;
+	uint64_t size;
+	uint64_t hashed; /* hash_at, for those who do not wait for a hash */
+	bool proven, mismatch;
+
+	/* The writer's own. */
+	bool nameless; /* discarded or published: its names are not ours */
+	bool published;
+	struct extents synced;
+	uint64_t map_seq; /* of the slot last written */
+	uint64_t since_map, since_writeback, since_sync;
+	struct space_share share;
+};
+
+void partial_begin(struct partial *p);
+void partial_end(struct partial *p);
+
+/* ---- cache/partial_file.c; all by the writer ---- */
+
+/* Write the older slot; `sync` it, too.  A map that cannot be written says
+ * less than it could, and nothing wrong: no error. */
+void partial_write_map(struct partial *p, bool sync);
+/* Take both names from the disk and from the table, unless they went. */
+void partial_forget(struct partial *p);
+/* publish_staged() has taken the names from the disk: now from the table. */
+void partial_published(struct partial *p);
+
+/* ---- cache/partial.c ---- */
+
+/* Make what is held worth keeping: sync, map. */
+void partial_settle_down(struct partial *p);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The page cache: is a window in it, and bring it there (cache/blob.h). */
+#include "cache/blob.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* cachestat(2) came with Linux 6.5; Debian 12's headers are older. */
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+struct cachestat_range_arg {
+	uint64_t off, len;
+};
+
+struct cachestat_result {
+	uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+static atomic_bool no_cachestat;
+
+enum resident file_resident(int fd, uint64_t off, uint64_t len)
+{
+	struct cachestat_range_arg range = {off, len};
+	struct cachestat_result found;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages;
+
+	if (len == 0)
+		return RESIDENT_YES;
+	if (atomic_load_explicit(&no_cachestat, memory_order_relaxed))
+		return RESIDENT_DONT_KNOW;
+	if (syscall(SYS_cachestat, fd, &range, &found, 0) != 0) {
+		if (errno == ENOSYS)
+			atomic_store(&no_cachestat, true);
+		return RESIDENT_DONT_KNOW;
+	}
+	pages = (off + len - 1) / page - off / page + 1;
+	return found.cached >= pages ? RESIDENT_YES : RESIDENT_NO;
+}
+
+void file_warm(int fd, uint64_t off, uint64_t len)
+{
+	uint8_t scrap[32 * 1024];
+
+	/* All of it is asked for at once; the reads below wait for it. */
+	(void)!readahead(fd, (off_t)off, len);
+	while (len > 0) {
+		size_t n = (size_t)MIN(len, sizeof(scrap));
+		ssize_t got = pread(fd, scrap, n, (off_t)off);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return; /* who sends it will see the same error */
+		off += (uint64_t)got;
+		len -= (uint64_t)got;
+	}
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/command.h"
+
+#include <errno.h>
+
+/*
+ * Flags of the configuration come with a value, "--flag value" or
+ * "--flag=value"; they go to conf_parse_args(), everything else stays here.
+ */
+struct sorting {
+	char **flags; /* argv[0], then flags and their values */
+	int n_flags;
+};
+
+static bool take_word(struct command_line *line, const char *word, unsigned max)
+{
+	if (line->n_words == max) {
+		fprintf(stderr,
+			"entrepot: command line: expected no further argument, "
+			"found \"%.60s\"\n",
+			word);
+		return false;
+	}
+	line->words[line->n_words++] = word;
+	return true;
+}
+
+static bool sort_out(int argc, char **argv, const char *own, unsigned max,
+		     struct sorting *s, struct command_line *line)
+{
+	s->flags[s->n_flags++] = argv[0];
+	for (int i = 1; i < argc; i++) {
+		if (own && strcmp(argv[i], own) == 0) {
+			line->switched = true;
+		} else if (strncmp(argv[i], "--", 2) == 0) {
+			s->flags[s->n_flags++] = argv[i];
+			if (!strchr(argv[i], '=') && i + 1 < argc)
+				s->flags[s->n_flags++] = argv[++i];
+		} else if (!take_word(line, argv[i], max)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+bool command_line_parse(int argc, char **argv, const char *own,
+			unsigned max_words, struct command_line *out)
+{
+	struct sorting s = {0};
+	struct why why;
+	bool ok;
+
+	assert(max_words <= ARRAY_LEN(out->words));
+	*out = (struct command_line){0};
+	s.flags = xcalloc((size_t)argc + 1, sizeof(*s.flags));
+	ok = sort_out(argc, argv, own, max_words, &s, out);
+	if (ok && conf_parse_args(s.n_flags, s.flags, &out->conf, &why)) {
+		fprintf(stderr, "entrepot: %s\n", why.text);
+		ok = false;
+	}
+	free(s.flags);
+	return ok;
+}
+
+void command_line_release(struct command_line *line)
+{
+	conf_args_release(&line->conf);
+}
+
+bool command_load(const struct conf_args *args, struct conf **out)
+{
+	struct conf_strings errors = {0};
+	struct why why;
+	bool ok = conf_load(args->config, args, out, &errors, &why) == ERR_OK;
+
+	for (size_t i = 0; i < errors.n; i++)
+		fprintf(stderr, "%s\n", errors.v[i]);
+	if (!ok && errors.n == 0)
+		fprintf(stderr, "%s\n", why.text);
+	conf_strings_release(&errors);
+	return ok;
+}
+
+int command_done(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EXIT_OK;
+	fprintf(stderr, "entrepot: cannot write: %s\n", strerror(errno));
+	return EXIT_FAILED;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_COMMAND_H
+#define PROXY_COMMAND_H
+/*
+ * The subcommands: one function each, in command_*.c; main.c has their table.
+ *
+ * Exit status: 0 done, 1 it failed, 2 the command line or the configuration
+ * is wrong (and nothing has been touched).
+ */
+#include "proxy/conf.h"
+
+#define EXIT_OK 0
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+/* argv[0] is the command's own name. */
+int command_serve(int argc, char **argv);
+int command_check_config(int argc, char **argv);
+int command_options(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_refresh(int argc, char **argv);
+int command_client_config(int argc, char **argv);
+
+/* ---- for them ---- */
+
+/*
+ * The command line of a command that knows the configuration's flags, at most
+ * `max_words` words, and at most one switch of its own.
+ */
+struct command_line {
+	struct conf_args conf;
+	const char *words[4];
+	unsigned n_words;
+	bool switched;
+};
+
+/*
+ * `own` is the switch ("--rehash") or NULL.  False: it has said on stderr what
+ * is wrong.  *out is initialised in every case: command_line_release().
+ */
+bool command_line_parse(int argc, char **argv, const char *own,
+			unsigned max_words,
+			struct command_line *out) MUST_CHECK;
+void command_line_release(struct command_line *line);
+
+/* Load the configuration that the flags describe.  False: it has said on
+ * stderr all that is wrong. */
+bool command_load(const struct conf_args *args, struct conf **out) MUST_CHECK;
+
+/* Did everything reach stdout?  EXIT_OK or EXIT_FAILED. */
+int command_done(void);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_CONF_FINISH_H
+#define PROXY_CONF_FINISH_H
+/*
+ * What follows once every option has been read: the values that depend on
+ * others or on the machine, and the rules between options.
+ */
+#include "proxy/conf_json.h"
+
+/* The upstream of that name (not alias), or NULL. */
+struct conf_upstream *conf_upstream_named(struct conf *conf, const char *name);
+
+/* Add an upstream with every option at its default; the pointer is good until
+   the next one is added. */
+struct conf_upstream *conf_upstream_add(struct conf *conf, const char *name);
+
+/*
+ * Fill in what is still unset and judge the whole; complaints and warnings go
+ * to `ctx`.  Reads password files.
+ */
+void conf_finish(struct conf_ctx *ctx, struct conf *conf);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_CONN_IMPL_H
+#define PROXY_CONN_IMPL_H
+/*
+ * What conn.c (turns, reading heads, deadlines), conn_send.c (replies) and
+ * conn_life.c (the beginning and the end) share.  Everybody else includes
+ * conn.h.
+ */
+#include "proxy/server.h"
+
+#include <event2/event_struct.h>
+
+/* One turn of a connection: so many body bytes, so many pipelined requests;
+ * then the others have theirs. */
+#define CONN_TURN_BYTES (512 * KIB)
+#define CONN_TURN_REQUESTS 16
+
+#define CONN_MAGIC 0x636f6e6eu
+#define CONN_NEVER UINT64_MAX
+#define CONN_PEER_MAX 56 /* "[" 45 "]:" 5 NUL */
+
+enum conn_phase { CONN_HEAD, CONN_HANDLE, CONN_SEND, CONN_LINGER, CONN_CLOSED };
+
+/* What the socket is watched for. */
+enum conn_watch {
+	CONN_WATCH_NOTHING,
+	CONN_WATCH_READ,
+	CONN_WATCH_WRITE,
+	/*
+	 * The peer's leaving, while we do not read.  EV_CLOSED alone would not
+	 * do: libevent reports EPOLLERR (a reset) as readable and writable
+	 * only, nobody would take it, and epoll would spin.  Readable at its
+	 * edge also fires once per packet that a pipelining peer sends, until
+	 * its window is full.
+	 */
+	CONN_WATCH_GONE
+};
+
+/*
+ * A head and what came with it.  It exists while there is something in it: an
+ * idle connection has none.
+ */
+struct conn_input {
+	struct http_head head; /* its spans point into bytes */
+	struct http_scan scan;
+	size_t used; /* length of the head that is handled, 0 = none */
+	size_t len, cap;
+	char bytes[];
+};
+
+struct conn {
+	uint32_t magic;
+	int fd;
+	enum conn_phase phase;
+	enum conn_watch watch;
+	LIST_ENTRY(conn) link; /* in serve->conns, until CLOSED */
+	struct server *server;
+	struct serve *serve;
+	struct loop *loop;
+	const struct listener_role *role;
+	struct event io;
+
+	/* `clock` is armed for clock_ms, which may be before the deadline:
+	 * moving a deadline away, as each request does, is one assignment. */
+	struct event clock;
+	uint64_t clock_ms, deadline_ms; /* CONN_NEVER */
+
+	struct conn_input *in;
+	bool head_began;         /* the head deadline runs */
+	bool answered;           /* some request was, before this one */
+	struct request *request; /* NULL in a refusal */
+	bool starting;           /* inside request_start() */
+	bool has_body;           /* that we will not read */
+	bool close_after;
+
+	char *head; /* of the reply; owned */
+	size_t head_len, head_at;
+	struct body *body;
+	bool body_ended;
+	bool wake_queued;
+	uint64_t sent; /* bytes of the body */
+
+	/* The last time that the peer took something, and what its kernel had
+	 * not yet acknowledged at the last look. */
+	uint64_t taken_ms;
+	int unacked;
+
+	uint64_t lingered; /* bytes thrown away */
+	bool peer_is_loopback;
+	char peer[CONN_PEER_MAX];
+};
+
+/* What is left of this turn. */
+struct conn_turn {
+	uint64_t bytes;
+	unsigned requests;
+};
+
+/* ---- conn.c ---- */
+
+/* Do what can be done now: parse what is buffered, send what may be sent. */
+void conn_go_on(struct conn *c);
+
+void conn_watch(struct conn *c, enum conn_watch watch);
+/* CONN_NEVER: none.  Replaces the one before. */
+void conn_deadline(struct conn *c, uint64_t at_ms);
+void conn_deadline_in(struct conn *c, uint64_t ms);
+void conn_clock_init(struct conn *c);
+/* A member of server->conn_limits; a reload may be writing it. */
+uint64_t conn_limit(const uint64_t *option);
+/* The reply is over, all of it: the next request, or the end. */
+void conn_next(struct conn *c);
+
+/* ---- conn_life.c ---- */
+
+/* Nothing is under way: close, and free at the end of the turn. */
+void conn_close(struct conn *c);
+/* The peer has gone, or must go: tell the request, close. */
+void conn_break(struct conn *c);
+/* While we wait: has the peer gone for good? */
+bool conn_peer_left(const struct conn *c);
+/* Close so that the peer sees all that was sent: phase LINGER. */
+void conn_linger(struct conn *c);
+void conn_on_linger(struct conn *c);
+
+/* ---- conn_send.c ---- */
+
+/* Send what this turn allows.  True: the reply is over, go on; false: wait
+ * for the socket, for the body, or for nothing any more. */
+bool conn_send_some(struct conn *c, struct conn_turn *turn);
+/* The write-stall deadline's tick.  True: the peer took nothing for so long
+ * that it must go. */
+bool conn_is_stalled(struct conn *c);
+/* The reply is over or will never be: let go of everything about it. */
+void conn_reply_release(struct conn *c, bool whole);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/control.h"
+
+#include "proxy/log.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MOST_CALLS 16
+#define FULL_BYTES (64 * 1024)
+#define REQUEST_S 10 /* to send the command */
+#define WRITE_S 30   /* without a byte taken */
+
+struct control_call {
+	struct control *control;
+	struct bufferevent *bev;
+	const struct control_command *command; /* NULL: none runs */
+	void *state;
+	void (*ready)(struct control_call *call);
+	bool asked;  /* its command has been read */
+	bool ending; /* and its last line written */
+	LIST_ENTRY(control_call) link;
+};
+
+struct control {
+	char *path;
+	int fd;
+	struct stat identity; /* of the file that bind(2) made */
+	struct event acceptable;
+	struct loop *loop;
+	struct server *server;
+	const struct control_command *commands;
+	size_t n_commands;
+	LIST_HEAD(, control_call) calls;
+	unsigned n_calls;
+};
+
+/* ---- one call ---- */
+
+struct server *control_server(struct control_call *call)
+{
+	return call->control->server;
+}
+
+struct loop *control_loop(struct control_call *call)
+{
+	return call->control->loop;
+}
+
+void control_set_state(struct control_call *call, void *state)
+{
+	call->state = state;
+}
+
+void *control_state(struct control_call *call)
+{
+	return call->state;
+}
+
+static void call_free(void *arg)
+{
+	struct control_call *call = arg;
+
+	/* libevent would close it in a later turn, which may never come. */
+	close(bufferevent_getfd(call->bev));
+	bufferevent_free(call->bev);
+	free(call);
+}
+
+static void call_close(struct control_call *call)
+{
+	const struct control_command *command = call->command;
+
+	call->command = NULL;
+	if (command && command->gone)
+		command->gone(call);
+	bufferevent_disable(call->bev, EV_READ | EV_WRITE);
+	bufferevent_setcb(call->bev, NULL, NULL, NULL, NULL);
+	LIST_REMOVE(call, link);
+	call->control->n_calls--;
+	loop_defer(call->control->loop, call_free, call);
+}
+
+static void put_line(struct control_call *call, const char *before,
+		     const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
+static void put_line(struct control_call *call, const char *before,
+		     const char *fmt, va_list ap)
+{
+	char text[1024];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	for (char *p = text; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = ' ';
+	}
+	evbuffer_add_printf(bufferevent_get_output(call->bev), "%s %s\n",
+			    before, text);
+}
+
+void control_print(struct control_call *call, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_line(call, "-", fmt, ap);
+	va_end(ap);
+}
+
+void control_end(struct control_call *call, int status, const char *fmt, ...)
+{
+	char before[16];
+	va_list ap;
+
+	snprintf(before, sizeof(before), "= %d", status);
+	va_start(ap, fmt);
+	put_line(call, before, fmt, ap);
+	va_end(ap);
+	call->command = NULL;
+	call->ending = true;
+}
+
+static size_t waiting_bytes(const struct control_call *call)
+{
+	return evbuffer_get_length(bufferevent_get_output(call->bev));
+}
+
+bool control_is_full(struct control_call *call)
+{
+	return waiting_bytes(call) > FULL_BYTES;
+}
+
+void control_when_ready(struct control_call *call,
+			void (*ready)(struct control_call *call))
+{
+	call->ready = ready;
+}
+
+/* ---- its request ---- */
+
+/* Cut a line into words, in place.  False: too many, an empty one, or one
+ * with a byte that no word has. */
+static bool split(char *line, char **words, unsigned *n)
+{
+	*n = 0;
+	for (char *p = line;; p++) {
+		if (*n == CONTROL_WORDS_MAX || *p == ' ' || *p == '\0')
+			return false;
+		words[(*n)++] = p;
+		for (; *p && *p != ' '; p++) {
+			if ((unsigned char)*p < ' ' || *p == 0x7f)
+				return false;
+		}
+		if (!*p)
+			return true;
+		*p = '\0';
+	}
+}
+
+static const struct control_command *find(const struct control *c,
+					  const char *name)
+{
+	for (size_t i = 0; i < c->n_commands; i++) {
+		if (strcmp(c->commands[i].name, name) == 0)
+			return &c->commands[i];
+	}
+	return NULL;
+}
+
+static void run(struct control_call *call, char *line, size_t len)
+{
+	char *words[CONTROL_WORDS_MAX];
+	const struct control_command *command;
+	unsigned n;
+
+	if (strlen(line) != len || !split(line, words, &n)) {
+		control_end(call, 2, "expected a command in one line of words");
+		return;
+	}
+	command = find(call->control, words[0]);
+	if (!command) {
+		control_end(call, 2, "this daemon knows no command %.40s",
+			    words[0]);
+		return;
+	}
+	call->command = command;
+	command->start(call, n, words);
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+	struct evbuffer *in = bufferevent_get_input(bev);
+	struct control_call *call = arg;
+	struct timeval write_tv = {.tv_sec = WRITE_S};
+	size_t len;
+	char *line;
+
+	if (call->asked) {
+		evbuffer_drain(in, evbuffer_get_length(in));
+		return;
+	}
+	line = evbuffer_readln(in, &len, EVBUFFER_EOL_LF);
+	if (!line && evbuffer_get_length(in) <= CONTROL_LINE_MAX)
+		return;
+	call->asked = true;
+	bufferevent_set_timeouts(bev, NULL, &write_tv);
+	evbuffer_drain(in, evbuffer_get_length(in));
+	if (line)
+		run(call, line, len);
+	else
+		control_end(call, 2, "the command is longer than %d bytes",
+			    CONTROL_LINE_MAX);
+	free(line);
+}
+
+/* All that there was to write has been taken. */
+static void on_written(struct bufferevent *bev UNUSED, void *arg)
+{
+	struct control_call *call = arg;
+	void (*ready)(struct control_call * call) = call->ready;
+
+	call->ready = NULL;
+	if (call->ending)
+		call_close(call);
+	else if (ready)
+		ready(call);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct control_call *call = arg;
+
+	/* It may close its side as soon as it has asked, if the answer is on
+	 * its way already. */
+	if ((what & BEV_EVENT_EOF) && call->ending)
+		bufferevent_disable(bev, EV_READ);
+	else
+		call_close(call);
+}
+
+/* ---- connections ---- */
+
+static bool is_ours(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	if (peer.uid == geteuid() || peer.uid == 0)
+		return true;
+	log_warn("control: user %u is not let in", (unsigned)peer.uid);
+	return false;
+}
+
+static void call_new(struct control *c, int fd)
+{
+	struct timeval read_tv = {.tv_sec = REQUEST_S};
+	struct control_call *call = xcalloc(1, sizeof(*call));
+
+	call->control = c;
+	call->bev = bufferevent_socket_new(loop_base(c->loop), fd, 0);
+	assert(call->bev);
+	LIST_INSERT_HEAD(&c->calls, call, link);
+	c->n_calls++;
+	bufferevent_setcb(call->bev, on_read, on_written, on_event, call);
+	bufferevent_set_timeouts(call->bev, &read_tv, NULL);
+	bufferevent_enable(call->bev, EV_READ | EV_WRITE);
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *arg)
+{
+	struct control *c = arg;
+	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)what;
+	if (fd < 0)
+		return;
+	if (c->n_calls >= MOST_CALLS || !is_ours(fd))
+		close(fd);
+	else
+		call_new(c, fd);
+}
+
+/* ---- the socket ---- */
+
+static struct sockaddr_un address_of(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	/* conf_load() has judged its length. */
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	return un;
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un un = address_of(path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int error;
+
+	if (fd < 0)
+		return -1;
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+/* Remove what a daemon that was killed has left at `path`. */
+static enum err remove_stale(const char *path, struct why *why)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT
+			   ? ERR_OK
+			   : why_errno(why, errno, "control socket %s", path);
+	if (!S_ISSOCK(st.st_mode))
+		return why_set(why, ERR_EXISTS,
+			       "control socket %s: there is something else of "
+			       "that name",
+			       path);
+	fd = connect_to(path);
+	if (fd >= 0) {
+		close(fd);
+		return why_set(why, ERR_BUSY,
+			       "control socket %s: another daemon answers "
+			       "there",
+			       path);
+	}
+	if (unlink(path) < 0 && errno != ENOENT)
+		return why_errno(why, errno, "control socket %s", path);
+	return ERR_OK;
+}
+
+static enum err bind_private(int fd, const char *path, struct why *why)
+{
+	struct sockaddr_un un = address_of(path);
+
+	/* bind(2) gives the file the mode that the socket has: there is no
+	 * moment at which others could connect. */
+	if (fchmod(fd, 0600) < 0 ||
+	    bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+		return why_errno(why, errno, "control socket %s", path);
+	if (listen(fd, MOST_CALLS) < 0)
+		return why_errno(why, errno, "control socket %s", path);
+	return ERR_OK;
+}
+
+enum err control_open(const char *path, struct control **out, struct why *why)
+{
+	struct control *c;
+	enum err err;
+	int fd;
+
+	*out = NULL;
+	err = remove_stale(path, why);
+	if (err)
+		return err;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return why_errno(why, errno, "control socket %s", path);
+	err = bind_private(fd, path, why);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	c = xcalloc(1, sizeof(*c));
+	c->path = xstrdup(path);
+	c->fd = fd;
+	(void)lstat(path, &c->identity);
+	LIST_INIT(&c->calls);
+	*out = c;
+	return ERR_OK;
+}
+
+/* ---- life ---- */
+
+static void start(void *arg)
+{
+	struct control *c = arg;
+
+	event_assign(&c->acceptable, loop_base(c->loop), c->fd,
+		     EV_READ | EV_PERSIST, on_connection, c);
+	event_add(&c->acceptable, NULL);
+}
+
+void control_start(struct control *c, struct server *server,
+		   const struct control_command *commands, size_t n,
+		   void (*thread_end)(void *arg), void *arg)
+{
+	c->server = server;
+	c->commands = commands;
+	c->n_commands = n;
+	c->loop = loop_new("control");
+	loop_on_end(c->loop, thread_end, arg);
+	loop_call(c->loop, start, c);
+	loop_start(c->loop);
+}
+
+static void stop(void *arg)
+{
+	struct control *c = arg;
+
+	event_del(&c->acceptable);
+	while (!LIST_EMPTY(&c->calls))
+		call_close(LIST_FIRST(&c->calls));
+}
+
+/* Unless somebody has put a socket of his own there. */
+static void remove_socket(const struct control *c)
+{
+	struct stat st;
+
+	if (lstat(c->path, &st) == 0 && st.st_ino == c->identity.st_ino &&
+	    st.st_dev == c->identity.st_dev)
+		unlink(c->path);
+}
+
+void control_stop(struct control *c)
+{
+	if (c->loop) {
+		loop_call(c->loop, stop, c);
+		loop_stop(c->loop);
+	}
+	remove_socket(c);
+	close(c->fd);
+	c->fd = -1;
+}
+
+void control_free(struct control **control)
+{
+	struct control *c = *control;
+
+	if (!c)
+		return;
+	if (c->fd >= 0)
+		control_stop(c);
+	loop_free(&c->loop);
+	free(c->path);
+	free(c);
+	*control = NULL;
+}

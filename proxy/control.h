@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_CONTROL_H
+#define PROXY_CONTROL_H
+/*
+ * The control socket: how the subcommands talk to a running daemon.  A Unix
+ * stream socket, private to the daemon's user; peers are checked besides
+ * (SO_PEERCRED: the same user, or root).
+ *
+ * One command a connection, in lines of text:
+ *
+ *   client   "refresh docker.io/library/alpine:3\n"
+ *   daemon   "- text\n"          any number: what the command prints
+ *            "= STATUS text\n"   the end; STATUS is the exit status
+ *
+ * Words are separated by one space and hold neither space nor control bytes.
+ * A client that leaves ends its command.
+ *
+ *   control_open -> control_start -> control_stop -> control_free
+ */
+#include "cache/err.h"
+#include "proxy/loop.h"
+
+#define CONTROL_WORDS_MAX 16
+#define CONTROL_LINE_MAX 4096
+
+struct server;
+struct control;
+struct control_call; /* one connection's command */
+
+struct control_command {
+	const char *name;
+	/* Do it: print, and end at once or later.  words[0] is the name;
+	 * the words die when it returns. */
+	void (*start)(struct control_call *call, unsigned n_words,
+		      char *const *words);
+	/* The client has left before the end, or we shut down: let go of
+	 * control_state().  NULL: there is nothing. */
+	void (*gone)(struct control_call *call);
+};
+
+/*
+ * Bind and listen, mode 0600; a socket that nobody answers any more is
+ * replaced.  ERR_BUSY: another daemon answers there.  ERR_EXISTS: something
+ * else is at that path.  ERR_IO.  Main thread.
+ */
+enum err control_open(const char *path, struct control **out,
+		      struct why *why) MUST_CHECK;
+/* Serve these (they and `server` outlive it) on a loop of its own;
+ * `thread_end(arg)` is called there as it ends. */
+void control_start(struct control *c, struct server *server,
+		   const struct control_command *commands, size_t n,
+		   void (*thread_end)(void *arg), void *arg);
+/* Cut what runs, remove the socket, end the thread.  Messages to its loop
+ * may still be posted. */
+void control_stop(struct control *c);
+void control_free(struct control **c);
+
+/* ---- for commands; control loop ---- */
+
+struct server *control_server(struct control_call *call);
+struct loop *control_loop(struct control_call *call);
+void control_set_state(struct control_call *call, void *state);
+void *control_state(struct control_call *call);
+/* One line; control bytes in it become spaces. */
+void control_print(struct control_call *call, const char *fmt, ...)
+    PRINTF_LIKE(2, 3);
+/* Lines that the client has not taken yet are more than it is good to have:
+ * `ready` is called once when it has. */
+bool control_is_full(struct control_call *call);
+void control_when_ready(struct control_call *call,
+			void (*ready)(struct control_call *call));
+/* The end: `text` may be empty.  The call is gone; `gone` is not called. */
+void control_end(struct control_call *call, int status, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+
+/* ---- the other side ---- */
+
+/*
+ * Run a command in the daemon whose socket is at `path`, copying its lines to
+ * `out`; sets *status and *last (what came with it; freed by the caller).
+ * ERR_UNAVAILABLE: no daemon is running there, or it ended meanwhile.
+ * ERR_INVALID: the words cannot be sent.  ERR_IO.  Blocks.
+ */
+enum err control_ask(const char *path, unsigned n_words,
+		     const char *const *words, FILE *out, int *status,
+		     char **last, struct why *why) MUST_CHECK;
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_SINK_H
+#define PROXY_SINK_H
+/*
+ * One turn's view of a connection's socket: every byte of a reply goes
+ * through here, and nowhere else.  For conn_send.c and body.c; bodies see
+ * only body.h.
+ */
+#include "proxy/body.h"
+
+struct sink {
+	int fd;
+	uint64_t budget; /* body bytes that this turn may still send */
+	uint64_t sent;   /* body bytes taken in this turn */
+	/* What is left of the reply's head; it leaves with, or before, the
+	 * first byte of the body. */
+	const char *head;
+	size_t head_len;
+	bool more_follows; /* the next body of a chain: MSG_MORE */
+	bool full;         /* the socket took less than was offered */
+	bool broken;       /* a socket error, or a file that ends too early */
+};
+
+/* Send the head without waiting for a body. */
+void sink_head(struct sink *s, bool more);
+
+#endif
