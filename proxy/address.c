@@ -21,7 +21,9 @@ static const struct v4_block v4_blocks[] = {
     {V4(127, 0, 0, 0), MASK(8), ADDRESS_LOOPBACK},
     {V4(169, 254, 0, 0), MASK(16), ADDRESS_FORBIDDEN}, /* link-local */
     {V4(172, 16, 0, 0), MASK(12), ADDRESS_PRIVATE},
+    {V4(192, 0, 0, 0), MASK(24), ADDRESS_PRIVATE}, /* RFC 6890 */
     {V4(192, 168, 0, 0), MASK(16), ADDRESS_PRIVATE},
+    {V4(198, 18, 0, 0), MASK(15), ADDRESS_PRIVATE}, /* RFC 2544 */
     {V4(224, 0, 0, 0), MASK(4), ADDRESS_FORBIDDEN}, /* multicast */
     {V4(240, 0, 0, 0), MASK(4), ADDRESS_FORBIDDEN}, /* reserved, broadcast */
 };
@@ -39,13 +41,19 @@ static enum address_class v6_class(const uint8_t *a)
 	static const uint8_t zero[16], loopback[16] = {[15] = 1};
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+	static const uint8_t local_nat64[6] = {0x00, 0x64, 0xff, 0x9b, 0, 1};
+	static const uint8_t translated[12] = {[8] = 0xff, [9] = 0xff};
 
 	if (memcmp(a, loopback, 16) == 0)
 		return ADDRESS_LOOPBACK;
 	if (memcmp(a, zero, 16) == 0)
 		return ADDRESS_FORBIDDEN;
-	if (memcmp(a, mapped, 12) == 0 || memcmp(a, nat64, 12) == 0)
+	if (memcmp(a, mapped, 12) == 0 || memcmp(a, nat64, 12) == 0 ||
+	    memcmp(a, translated, 12) == 0) /* RFC 2765 */
 		return v4_class(get_be32(a + 12));
+	/* RFC 8215: a translator of this network's, to wherever it likes */
+	if (memcmp(a, local_nat64, 6) == 0)
+		return ADDRESS_PRIVATE;
 	if (memcmp(a, zero, 12) == 0) /* IPv4-compatible, long withdrawn */
 		return ADDRESS_FORBIDDEN;
 	if (a[0] == 0x20 && a[1] == 0x02) /* 6to4 */

@@ -19,6 +19,29 @@ static void yes_marked(struct question *q)
 	question_note_yes(q, LINK_BLOB, yes_noted);
 }
 
+/*
+ * Whoever says yes to another blob than the one that is stored says it to
+ * anything: a captive portal, say.  True: it has been answered so.
+ */
+static bool is_another(struct question *q)
+{
+	struct index_txn *txn = index_read(cache_index(q->all->cache));
+	struct blob_row row;
+	bool stored = blob_get(txn, &q->dg, &row) == ERR_OK;
+
+	index_read_end(txn);
+	if (!stored)
+		return false;
+	if (q->found.size == row.size ||
+	    (q->found.size == CALL_LENGTH_UNKNOWN &&
+	     (q->found.status != 416 || !row.size)))
+		return false;
+	question_fail(q, ERR_BAD_UPSTREAM,
+		      "%s says another size of this blob of %s than it has",
+		      question_upstream(q), q->repo);
+	return true;
+}
+
 static void yes_heard(struct question *q, const struct heard *h)
 {
 	const struct call_head *head = h->head;
@@ -33,7 +56,9 @@ static void yes_heard(struct question *q, const struct heard *h)
 	q->found.size = head->status == 200 ? head->length
 			: head->has_range   ? head->range_total
 					    : CALL_LENGTH_UNKNOWN;
-	question_mark(q, head->authorized, CALL_BLOB, q->reference, yes_marked);
+	if (!is_another(q))
+		question_mark(q, head->authorized, CALL_BLOB, q->reference,
+			      yes_marked);
 }
 
 void ask_yes_blob(struct question *q)

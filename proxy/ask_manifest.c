@@ -364,7 +364,12 @@ static void yes_heard(struct question *q, const struct heard *h)
 		question_refuse(q, h, "this manifest");
 		return;
 	}
-	if (head->has_digest && head->digest.alg == q->dg.alg &&
+	/* A 200 alone is what a captive portal says to everything. */
+	if (!head->has_digest) {
+		get_by_digest(q);
+		return;
+	}
+	if (head->digest.alg == q->dg.alg &&
 	    !digest_equal(&head->digest, &q->dg)) {
 		question_fail(q, ERR_BAD_UPSTREAM,
 			      "%s answered with another digest than %s",

@@ -4,14 +4,17 @@
  * had with them is asked for once more, anonymously:
  *
  *   200 (of a blob 206 and 416, too)                 public
- *   401, 403 (the token server's too), 404           private
+ *   401, 403 (the token server's too)                private
+ *   404, while our credentials still get it          private
  *   anything else                                    no answer: the last mark
  *                                                    stays, and the next
  *                                                    request asks again
  *
  * Of a manifest that is HEAD, or GET where an upstream knows no HEAD.  A
  * repository is marked once in `public_check`; what was had without our
- * credentials although we have some is public without a question.
+ * credentials although we have some is public without a question.  A mark
+ * outlives the credentials: what they brought is not everybody's when they are
+ * removed.
  */
 #include "proxy/question.h"
 
@@ -58,6 +61,33 @@ static void mark_as(struct question *q, enum visibility visibility)
 
 static void ask_anonymously(struct question *q);
 
+static bool is_yes(unsigned status)
+{
+	return status == 200 || status == 206 || status == 416;
+}
+
+static void ask_witness(struct question *q, bool anonymous, question_step *step)
+{
+	bool head = q->witness_kind == CALL_MANIFEST && !q->no_head;
+	struct call_spec spec =
+	    question_spec(q, q->witness_kind, q->witness, head);
+
+	spec.anonymous = anonymous;
+	if (q->witness_kind == CALL_BLOB)
+		spec.ranged = true; /* bytes=0-0 */
+	question_call_head(q, &spec, step);
+}
+
+/* Only what is still there says who may have it: anybody may ask for what we
+ * hold and upstream has deleted. */
+static void again_heard(struct question *q, const struct heard *h)
+{
+	if (!h->err && is_yes(h->head->status))
+		mark_as(q, VIS_PRIVATE);
+	else
+		mark_done(q);
+}
+
 static void anonymous_heard(struct question *q, const struct heard *h)
 {
 	unsigned status = h->err ? 0 : h->head->status;
@@ -66,9 +96,11 @@ static void anonymous_heard(struct question *q, const struct heard *h)
 	    question_knows_no_head(h)) {
 		q->no_head = true;
 		ask_anonymously(q);
-	} else if (status == 200 || status == 206 || status == 416) {
+	} else if (is_yes(status)) {
 		mark_as(q, VIS_PUBLIC);
-	} else if (status == 404 || (status != 451 && question_is_denial(h))) {
+	} else if (status == 404 && upstream_has_credentials(q->up)) {
+		ask_witness(q, false, again_heard);
+	} else if (status != 451 && question_is_denial(h)) {
 		mark_as(q, VIS_PRIVATE);
 	} else {
 		if (status == 429)
@@ -82,17 +114,10 @@ static void anonymous_heard(struct question *q, const struct heard *h)
 
 static void ask_anonymously(struct question *q)
 {
-	bool head = q->witness_kind == CALL_MANIFEST && !q->no_head;
-	struct call_spec spec =
-	    question_spec(q, q->witness_kind, q->witness, head);
-
-	spec.anonymous = true;
-	if (q->witness_kind == CALL_BLOB)
-		spec.ranged = true; /* bytes=0-0 */
 	if (upstream_limited_ms(q->up, LIMIT_CHECK, true))
 		mark_done(q);
 	else
-		question_call_head(q, &spec, anonymous_heard);
+		ask_witness(q, true, anonymous_heard);
 }
 
 /* The mark in the index; true if it is young enough. */
@@ -122,7 +147,8 @@ void question_mark(struct question *q, bool authorized, enum call_what what,
 	snprintf(q->witness, sizeof(q->witness), "%s", reference);
 	if (q->is_marked) {
 		marked(q);
-	} else if (!upstream_has_credentials(q->up)) {
+	} else if (!upstream_has_credentials(q->up) &&
+		   q->found.visibility != VIS_PRIVATE) {
 		q->found.visibility = VIS_PUBLIC;
 		mark_done(q);
 	} else if (has_mark(q) &&

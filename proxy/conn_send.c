@@ -82,9 +82,11 @@ static enum body_state send_body(struct conn *c, struct sink *s)
 		state = c->body->ops->send(c->body, s);
 	if (state == BODY_END)
 		c->body_ended = true;
+	/* Whose body is cut before its head has left gets neither. */
+	if (state == BODY_CUT)
+		return BODY_CUT;
 	/* A head never waits for its body's first byte. */
-	if (state != BODY_CUT)
-		sink_head(s, false);
+	sink_head(s, false);
 	if (s->broken)
 		return BODY_CUT;
 	return s->head_len > 0 ? BODY_MORE : state;

@@ -7,6 +7,39 @@
 #include "proxy/flight_int.h"
 #include "proxy/server.h"
 
+/* Refused, and nobody is left who would have to know. */
+static bool is_spent(const struct flight *f, unsigned number)
+{
+	const struct source *s = f->sources[number];
+
+	if (s->state != SOURCE_REFUSED || s->ask ||
+	    source_has_seats(f, number) ||
+	    (f->flow && flow_source_readers(f->flow, number)))
+		return false;
+	for (size_t i = 0; i < FLIGHT_TRANSFERS_MAX; i++)
+		if (f->transfers[i].used && f->transfers[i].source == number)
+			return false;
+	return true;
+}
+
+/* Clients invent names: the places of those that were refused are used
+ * again. */
+static struct source *new_source(struct flight *f)
+{
+	unsigned i = 0;
+
+	while (i < f->n_sources && !is_spent(f, i))
+		i++;
+	if (i == f->n_sources) {
+		f->sources = xrealloc(f->sources,
+				      (f->n_sources + 1) * sizeof(*f->sources));
+		f->sources[f->n_sources++] = xmalloc(sizeof(struct source));
+	}
+	memset(f->sources[i], 0, sizeof(struct source));
+	f->sources[i]->number = i;
+	return f->sources[i];
+}
+
 unsigned source_of(struct flight *f, const char *repo)
 {
 	struct source *s;
@@ -14,14 +47,10 @@ unsigned source_of(struct flight *f, const char *repo)
 	for (unsigned i = 0; i < f->n_sources; i++)
 		if (strcmp(f->sources[i]->repo, repo) == 0)
 			return i;
-	s = xcalloc(1, sizeof(*s));
+	s = new_source(f);
 	snprintf(s->repo, sizeof(s->repo), "%s", repo);
 	s->flight = f;
-	s->number = f->n_sources;
-	f->sources =
-	    xrealloc(f->sources, (f->n_sources + 1) * sizeof(*f->sources));
-	f->sources[f->n_sources] = s;
-	return f->n_sources++;
+	return s->number;
 }
 
 bool source_has_seats(const struct flight *f, unsigned source)

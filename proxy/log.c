@@ -99,11 +99,14 @@ static size_t put_prefix(char *out, size_t size, const char *level,
 	return len;
 }
 
-/* One record is one line, whatever the caller lets through. */
+/* One record is one line, and nothing that a terminal obeys, whatever the
+ * caller lets through: sentences quote what upstreams say. */
 static size_t finish_line(char *line, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		if (line[i] == '\n' || line[i] == '\r' || line[i] == '\0')
+		unsigned char c = (unsigned char)line[i];
+
+		if (c < 0x20 || c == 0x7f)
 			line[i] = ' ';
 	}
 	line[len++] = '\n';

@@ -245,8 +245,10 @@ void question_refuse(struct question *q, const struct heard *h,
 		set_status_error(q, h->head, thing);
 	}
 	/* A repository that nobody has had anything of gets no row for what
-	 * a client made up. */
-	if (question_is_denial(h) && q->repo_id)
+	 * a client made up; and many registries refuse lists of what they let
+	 * everybody pull. */
+	if (question_is_denial(h) && q->repo_id && q->kind != ASK_TAGS &&
+	    q->kind != ASK_REFERRERS)
 		question_note_repo(q, REPO_DENIED, question_answer_noted);
 	else
 		question_answer(q);

@@ -230,6 +230,8 @@ void reply_err(struct request *r, enum err err, enum api_code what,
 	/* What upstreams do is logged where they are asked. */
 	if (err == ERR_IO || err == ERR_CORRUPT || err == ERR_NO_SPACE)
 		request_log(r, LOG_WARN, "%s", sentence);
+	if (status == 404 && request_hide(r))
+		return;
 	if (status == 403) {
 		reply_denied(r, sentence);
 		return;

@@ -99,6 +99,12 @@ bool request_query(const struct request *r, const char *name, char *out,
  * (request_see.c)
  */
 void request_may_see(struct request *r, void (*next)(struct request *r));
+/*
+ * In place of "there is no such thing", whose opposite would be a 403: in a
+ * repository that is marked as private what is missing is answered as what is
+ * there.  False: nothing to hide, and no reply has been sent.
+ */
+bool request_hide(struct request *r) MUST_CHECK;
 /* For request.c: what it waits for. */
 void request_see_release(struct request *r);
 

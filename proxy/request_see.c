@@ -2,7 +2,8 @@
 /*
  * May a client see what we could only have with our credentials?
  *
- *   no credentials, or "private": "share"   yes
+ *   "private": "share"                      yes
+ *   no credentials, nor a mark as private   yes
  *   a mark, made within public_check        what it says
  *   an older mark, or none                  ask anonymously; an answer decides
  *   no answer                               the old mark; without one, 503
@@ -143,12 +144,15 @@ void request_may_see(struct request *r, void (*next)(struct request *r))
 	bool old, out;
 
 	/* Whoever was refused has had his reply. */
-	if (r->up->credentials == CONF_CRED_NONE ||
-	    r->up->private_content == CONF_PRIVATE_SHARE || r->seeing) {
+	if (r->up->private_content == CONF_PRIVATE_SHARE || r->seeing) {
 		next(r);
 		return;
 	}
 	mark = read_mark(r, &old);
+	if (r->up->credentials == CONF_CRED_NONE && mark != VIS_PRIVATE) {
+		next(r);
+		return;
+	}
 	out = r->up->offline ||
 	      mirror_is_out(r->server->mirror, r->names.upstream);
 	if (old && (mark == VIS_UNKNOWN || !out))
@@ -157,4 +161,15 @@ void request_may_see(struct request *r, void (*next)(struct request *r))
 		next(r);
 	else
 		refuse_private(r);
+}
+
+bool request_hide(struct request *r)
+{
+	bool old;
+
+	if (!r->up || r->up->private_content == CONF_PRIVATE_SHARE ||
+	    read_mark(r, &old) != VIS_PRIVATE)
+		return false;
+	refuse_private(r);
+	return true;
 }

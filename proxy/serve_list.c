@@ -88,13 +88,15 @@ static void send_page(struct request *r)
 	reply_send(r, page->len, body);
 }
 
-/* An empty list shows nothing that could be private. */
+/* An empty list names nothing that could be private, but where others are
+ * refused it tells that there is nothing more. */
 static void show(struct request *r)
 {
 	const struct list_page *page = &state_of(r)->page;
 
 	if (!page->first[0]) {
-		send_page(r);
+		if (!request_hide(r))
+			send_page(r);
 		return;
 	}
 	memcpy(r->witness, page->first, sizeof(r->witness));

@@ -210,6 +210,23 @@ static struct body *body_waiting(void)
 	return &w->b;
 }
 
+/* A body that has failed before its first byte. */
+static enum body_state cut_send(struct body *b, struct sink *s)
+{
+	(void)b;
+	(void)s;
+	return BODY_CUT;
+}
+
+static struct body *body_cut(void)
+{
+	static const struct body_ops ops = {cut_send, waiting_free};
+	struct waiting *w = xcalloc(1, sizeof(*w));
+
+	w->b.ops = &ops;
+	return &w->b;
+}
+
 static struct body *body_three(void)
 {
 	struct body **parts = xcalloc(3, sizeof(*parts));
@@ -249,6 +266,8 @@ struct request *request_start(struct conn *c, const struct http_head *head)
 		answer_file(r, head);
 	else if (strcmp(r->path, "/waits") == 0)
 		answer(c, 200, body_waiting(), 5, false);
+	else if (strcmp(r->path, "/cut") == 0)
+		answer(c, 200, body_cut(), 5, false);
 	else if (strcmp(r->path, "/chain") == 0)
 		answer(c, 200, body_three(), 104, false);
 	else if (strcmp(r->path, "/hang") != 0)
@@ -796,6 +815,19 @@ static void a_file_shorter_than_announced_cuts_the_connection(void)
 	fake_stop();
 }
 
+static void a_body_cut_before_its_head_ends_the_connection(void)
+{
+	int fd;
+
+	fake_start();
+	fd = client();
+	say(fd, GET("/cut"));
+	CHECK(next_byte(fd) == -1);
+	wait_for(&n_sent_cut, 1);
+	close(fd);
+	fake_stop();
+}
+
 static void a_body_that_waits_is_woken(void)
 {
 	int fd;
@@ -1003,6 +1035,7 @@ int main(void)
 	RUN(files_are_sent_whole_and_in_part);
 	RUN(a_client_that_leaves_a_download_is_let_go);
 	RUN(a_file_shorter_than_announced_cuts_the_connection);
+	RUN(a_body_cut_before_its_head_ends_the_connection);
 	RUN(a_body_that_waits_is_woken);
 	RUN(a_chain_of_bodies_is_one);
 	RUN(who_takes_nothing_is_cut_off);

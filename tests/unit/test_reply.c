@@ -57,6 +57,11 @@ const char *conn_peer(const struct conn *c UNUSED)
 	return "192.0.2.1:1";
 }
 
+bool request_hide(struct request *r UNUSED)
+{
+	return false;
+}
+
 void request_log(const struct request *r UNUSED, enum log_level level UNUSED,
 		 const char *fmt UNUSED, ...)
 {
