@@ -176,6 +176,9 @@ def test_what_a_partial_holds_is_served_at_once_after_a_restart(up, entrepot,
                                                                 blob):
     entrepot.learn(NAME, "1", image_of(up))
     half_way(up, entrepot, blob)
+    # That the repository has the blob is committed in the background; killed
+    # before that, the upstream would have to be asked again.
+    time.sleep(0.5 * SLOW)
     entrepot.restart(kill=True)
     fault = up.fault(kind="any", hold=True)
     download = entrepot.download(NAME, blob.digest).read(MIB)
