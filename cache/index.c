@@ -617,6 +617,12 @@ enum index_health index_health(struct index *ix)
 	return index_writer_health(ix->writer);
 }
 
+const char *index_table_name(enum index_table table)
+{
+	assert(table < TABLE_COUNT);
+	return table_names[table];
+}
+
 static uint64_t used_bytes(struct index *ix)
 {
 	MDB_envinfo info;

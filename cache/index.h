@@ -168,5 +168,7 @@ struct index_stats {
 	uint64_t rows[TABLE_COUNT];
 };
 void index_stats(struct index *ix, struct index_stats *out);
+/* "repo_name", "blob", ...: for a person. */
+const char *index_table_name(enum index_table table);
 
 #endif

@@ -370,6 +370,14 @@ class Daemon:
         wait_until(lambda: self.client_sockets() == 0, timeout,
                    lambda: f"{self.client_sockets()} client connections stay")
 
+    def rows(self):
+        """{table: rows} of the index; once it has stopped."""
+        assert not self.running and CHECKER
+        done = subprocess.run([CHECKER, str(self.data)], text=True,
+                              capture_output=True, check=True)
+        return {table: int(n) for table, n in
+                re.findall(r"^rows (\w+) (\d+)$", done.stdout, re.M)}
+
     # ---- at the end of a test ----
 
     def check_leftovers(self):

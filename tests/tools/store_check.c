@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * store_check DIR: is the store of a stopped daemon sound, every blob's bytes
- * included?  One line for each finding; exit status 0 only if there is none.
+ * included?  One line for each finding, then how many rows each table has;
+ * exit status 0 only if there is no finding.
  */
 #include "cache/cache.h"
 
 static void print_finding(void *arg UNUSED, const char *finding)
 {
 	printf("%s\n", finding);
+}
+
+static void print_rows(struct cache *cache)
+{
+	struct index_stats stats;
+
+	index_stats(cache_index(cache), &stats);
+	for (int i = 0; i < TABLE_COUNT; i++)
+		printf("rows %s %" PRIu64 "\n",
+		       index_table_name((enum index_table)i), stats.rows[i]);
 }
 
 int main(int argc, char **argv)
@@ -27,6 +38,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	found = cache_check(cache, true, print_finding, NULL);
+	print_rows(cache);
 	cache_close(&cache);
 	printf("%" PRIu64 " findings\n", found);
 	return found ? 1 : 0;
