@@ -274,25 +274,27 @@ format:
 units_to := $(PREFIX)/lib/systemd/system
 doc_to := $(PREFIX)/share/doc/entrepot
 
+# A file of systemd/, with the places that were chosen.
+place = sed -e 's|/usr/bin/entrepot|$(PREFIX)/bin/entrepot|' \
+	-e 's|/usr/share/doc|$(PREFIX)/share/doc|' \
+	-e 's|/etc/entrepot|$(SYSCONFDIR)/entrepot|' \
+	systemd/$(1) >$(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
+
 # An existing configuration stays; a new one says where a service keeps data.
 install: $(bin)
 	install -D -m 755 $(bin) $(DESTDIR)$(PREFIX)/bin/entrepot
-	for unit in entrepot.service entrepot.socket; do \
-		sed 's|/usr/bin/entrepot|$(PREFIX)/bin/entrepot|; \
-		     s|/etc/entrepot|$(SYSCONFDIR)/entrepot|' systemd/$$unit | \
-		install -D -m 644 /dev/stdin \
-			$(DESTDIR)$(units_to)/$$unit || exit 1; \
-	done
-	install -D -m 644 systemd/entrepot.sysusers.conf \
-		$(DESTDIR)$(PREFIX)/lib/sysusers.d/entrepot.conf
-	install -D -m 644 systemd/entrepot.tmpfiles.conf \
-		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/entrepot.conf
-	test -e $(DESTDIR)$(SYSCONFDIR)/entrepot/entrepot.json || \
-		sed '1a\  "data": "/var/lib/entrepot",' conf/entrepot.json | \
-		install -D -m 644 /dev/stdin \
-			$(DESTDIR)$(SYSCONFDIR)/entrepot/entrepot.json
-	install -d $(DESTDIR)$(doc_to)/clients
-	install -m 644 $(wildcard README.md) LICENSE conf/entrepot-full.json \
+	install -d $(DESTDIR)$(units_to) $(DESTDIR)$(PREFIX)/lib/sysusers.d \
+		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d \
+		$(DESTDIR)$(SYSCONFDIR)/entrepot $(DESTDIR)$(doc_to)/clients
+	$(call place,entrepot.service,$(units_to)/entrepot.service)
+	$(call place,entrepot.socket,$(units_to)/entrepot.socket)
+	$(call place,entrepot.sysusers.conf,$(PREFIX)/lib/sysusers.d/entrepot.conf)
+	$(call place,entrepot.tmpfiles.conf,$(PREFIX)/lib/tmpfiles.d/entrepot.conf)
+	test -e $(DESTDIR)$(SYSCONFDIR)/entrepot/entrepot.json || { \
+		sed '1a\  "data": "/var/lib/entrepot",' conf/entrepot.json \
+			>$(DESTDIR)$(SYSCONFDIR)/entrepot/entrepot.json && \
+		chmod 644 $(DESTDIR)$(SYSCONFDIR)/entrepot/entrepot.json; }
+	install -m 644 README.md LICENSE conf/entrepot-full.json \
 		$(DESTDIR)$(doc_to)
 	install -m 644 conf/clients/* $(DESTDIR)$(doc_to)/clients
 
