@@ -10,14 +10,8 @@
 static bool not_modified(const struct request *r, const struct digest *dg)
 {
 	char text[DIGEST_TEXT_MAX];
-	struct span value;
-	unsigned at = 0;
 
-	digest_text(dg, text);
-	while (http_head_next(r->head, "if-none-match", &at, &value))
-		if (http_etag_listed(value, text))
-			return true;
-	return false;
+	return reply_not_modified(r, digest_text(dg, text));
 }
 
 static const char *kind_word(const char *media_type, const char **plural)

@@ -75,6 +75,17 @@ static bool is_field_value(const char *value)
 	return true;
 }
 
+bool reply_not_modified(const struct request *r, const char *etag)
+{
+	struct span value;
+	unsigned at = 0;
+
+	while (http_head_next(r->head, "if-none-match", &at, &value))
+		if (http_etag_listed(value, etag))
+			return true;
+	return false;
+}
+
 void reply_begin(struct request *r, unsigned status)
 {
 	assert(!r->replied);

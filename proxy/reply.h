@@ -41,6 +41,10 @@ const char *api_code_name(enum api_code code);
 /* The code of that name; CODE_UNKNOWN if there is none. */
 enum api_code api_code_find(const char *name);
 
+/* Does the client hold what `etag` (without quotes) names already?  Then 304
+ * (RFC 9110, 13.1.2). */
+bool reply_not_modified(const struct request *r, const char *etag);
+
 void reply_begin(struct request *r, unsigned status);
 /* One field; the value is checked for control bytes (a field with one is left
  * out).  Past REPLY_HEAD_MAX: asserts, as all of it is bounded. */
