@@ -3,8 +3,8 @@
 #define CACHE_INDEX_H
 /*
  * The index: ordered tables in LMDB, many readers, one writer thread with
- * group commit.  The only file that uses LMDB; what the tables hold is in
- * cache/row.h.
+ * group commit.  Nobody but its two files (cache/index_int.h) sees LMDB; what
+ * the tables hold is in cache/row.h.
  *
  * Lifetime
  *   index_open -> index_read/index_read_end, index_submit -> index_close
