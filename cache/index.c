@@ -357,4 +357,5 @@ void index_stats(struct index *ix, struct index_stats *out)
 	out->batch_max = atomic_load(&ix->batch_max);
 	out->corrupt_rows = atomic_load(&ix->corrupt_rows);
 	out->used_bytes = used_bytes(ix);
+	out->waiting = index_writer_waiting(ix->writer);
 }

@@ -165,6 +165,7 @@ enum index_health index_health(struct index *ix);
 
 struct index_stats {
 	uint64_t commits, failed, ops, batch_max, corrupt_rows, used_bytes;
+	uint64_t waiting; /* operations submitted and not answered */
 	uint64_t rows[TABLE_COUNT];
 };
 void index_stats(struct index *ix, struct index_stats *out);

@@ -12,6 +12,7 @@ struct index_writer {
 	struct index_writer_options opt;
 	pthread_t thread;
 	_Atomic enum index_health health; /* the thread sets it */
+	atomic_uint_fast64_t waiting;
 
 	pthread_mutex_t mu; /* guards the rest; held for moments only */
 	pthread_cond_t filled;
@@ -24,6 +25,7 @@ struct index_writer {
 
 void index_writer_submit(struct index_writer *w, struct index_op *op)
 {
+	atomic_fetch_add(&w->waiting, 1);
 	pthread_mutex_lock(&w->mu);
 	if (op->background)
 		STAILQ_INSERT_TAIL(&w->background, op, link);
@@ -161,13 +163,14 @@ static void set_health(struct index_writer *w, enum index_health now,
 		w->opt.health(w->opt.health_arg, now, why);
 }
 
-static void answer(struct index_ops *batch)
+static void answer(struct index_writer *w, struct index_ops *batch)
 {
 	struct index_op *op;
 
 	while ((op = STAILQ_FIRST(batch))) {
 		STAILQ_REMOVE_HEAD(batch, link);
 		op->done(op, op->result); /* may free it */
+		atomic_fetch_sub(&w->waiting, 1);
 	}
 }
 
@@ -211,7 +214,7 @@ static void *writer_main(void *arg)
 	while (take(w, minute_at_ms, &batch)) {
 		if (!STAILQ_EMPTY(&batch))
 			run(w, &batch, &retry_at_ms);
-		answer(&batch);
+		answer(w, &batch);
 		if (now_ms() >= minute_at_ms) {
 			w->opt.each_minute(w->opt.arg);
 			minute_at_ms = now_ms() + MINUTE_MS;
@@ -275,6 +278,11 @@ enum err index_writer_submit_wait(struct index_writer *w, struct index_op *op)
 enum index_health index_writer_health(struct index_writer *w)
 {
 	return atomic_load(&w->health);
+}
+
+uint64_t index_writer_waiting(struct index_writer *w)
+{
+	return atomic_load(&w->waiting);
 }
 
 /* ---- starting and stopping ---- */

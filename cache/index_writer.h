@@ -53,5 +53,7 @@ void index_writer_submit(struct index_writer *w, struct index_op *op);
 enum err index_writer_submit_wait(struct index_writer *w,
 				  struct index_op *op) MUST_CHECK;
 enum index_health index_writer_health(struct index_writer *w);
+/* Operations that were submitted and are not answered. */
+uint64_t index_writer_waiting(struct index_writer *w);
 
 #endif

@@ -57,6 +57,11 @@ static int64_t index_ops(void *arg, unsigned a UNUSED)
 	return (int64_t)stats_of(arg).ops;
 }
 
+static int64_t index_waiting(void *arg, unsigned a UNUSED)
+{
+	return (int64_t)stats_of(arg).waiting;
+}
+
 _Static_assert((int)METRIC_LANES == (int)JOB_LANES, "a label for each lane");
 
 static int64_t waiting_jobs(void *arg, unsigned a)
@@ -79,6 +84,7 @@ void server_metrics(struct server *s)
 	metrics_call(METRIC_INDEX_COMMITS, index_commits, s);
 	metrics_call(METRIC_INDEX_FAILED, index_failed, s);
 	metrics_call(METRIC_INDEX_OPS, index_ops, s);
+	metrics_call(METRIC_INDEX_WAITING, index_waiting, s);
 	metrics_call(METRIC_JOBS_WAITING, waiting_jobs, s);
 	metrics_call(METRIC_LOG_DROPPED, dropped_lines, s);
 }

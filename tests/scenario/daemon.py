@@ -251,6 +251,22 @@ class Daemon:
         return client.Download(self.address, f"/v2/{name}/blobs/{digest}",
                                headers, rcvbuf)
 
+    def ask_all(self, path, count):
+        """
+        That many connections on which it has read a GET that it cannot answer
+        yet.  One serve loop reads in the order of arrival, so /healthz, asked
+        last, is the sign; the daemon needs server.loops = 1.
+        """
+        assert self.config.tree["server"]["loops"] == 1
+        asked = [self.connect() for _ in range(count)]
+        last = self.connect()
+        for connection in [*asked, last]:
+            assert connection.get("/healthz").status == 200
+        for connection in asked:
+            connection.send_head("GET", path)
+        assert last.get("/healthz").status == 200
+        return asked
+
     def learn(self, name, tag, image):
         """Get the manifests, so that the repository may have the blobs."""
         client.check_manifest(self.manifest(name, tag), image)
@@ -364,6 +380,12 @@ class Daemon:
         hexed = blob.digest.partition(":")[2]
         wait_until(lambda: not any(hexed in p for p in self.partials()),
                    timeout, lambda: f"staged names stay: {self.partials()}")
+
+    def wait_committed(self, timeout=5):
+        """Until the index has all that was to be written so far; some of it
+        is written behind the answers."""
+        wait_until(lambda: not self.metrics()[
+            "entrepot_index_operations_waiting"], timeout)
 
     def wait_idle(self, timeout=5):
         """Until no client is connected and no fill runs."""

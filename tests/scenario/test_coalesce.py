@@ -68,7 +68,7 @@ def test_bytes_are_passed_on_as_they_arrive(up, entrepot, blob):
     download = entrepot.download(NAME, blob.digest)
     start = time.monotonic()
     download.read(1000)
-    assert time.monotonic() - start < 0.5 * SLOW
+    assert time.monotonic() - start < 2 * SLOW
     entrepot.may_leave_partials = True
 
 

@@ -10,7 +10,7 @@ import pytest
 import client
 import content
 from client import SLOW, Connection
-from daemon import wait_until
+from daemon import seconds, wait_until
 
 INNER = "GET /v2/inner HTTP/1.1\r\nHost: x\r\n\r\n"
 UPLOAD = "/v2/a/b/blobs/uploads/"
@@ -306,7 +306,7 @@ def test_tls_hello_on_a_plain_port_is_closed_at_once(entrepot):
     start = time.monotonic()
     connection.send(hello)
     connection.read_all()
-    assert time.monotonic() - start < 0.5 * SLOW
+    assert time.monotonic() - start < 2 * SLOW
 
 
 def test_client_that_leaves_while_we_wait_for_upstream(up, entrepot, image):
@@ -386,13 +386,13 @@ def test_client_that_takes_nothing_is_cut(up, new_entrepot):
 
 
 def test_slow_client_that_takes_something_is_not_cut(up, new_entrepot):
-    entrepot = new_entrepot(up, {"server.deadlines.write_stall": "600ms"})
+    entrepot = new_entrepot(up, {"server.deadlines.write_stall": seconds(1.5)})
     blob = content.make_blob(6 * content.MIB)
     up.put_blob("library/a", blob)
     download = entrepot.download("library/a", blob.digest, rcvbuf=65536)
-    for _ in range(6):
-        download.read(600_000)
-        time.sleep(0.25)
+    for _ in range(4):
+        download.read(900_000)
+        time.sleep(0.6 * SLOW)
     assert download.finish().body == blob.data
 
 

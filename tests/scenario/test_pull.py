@@ -8,6 +8,8 @@ import pytest
 
 import client
 import content
+from client import SLOW
+from daemon import seconds
 
 MANIFEST_TYPES = {content.OCI_INDEX, content.OCI_MANIFEST,
                   content.DOCKER_LIST, content.DOCKER_MANIFEST}
@@ -142,12 +144,12 @@ def test_ping(entrepot):
 
 
 def test_verdicts_of_a_tag_and_of_blobs(up, new_entrepot, image):
-    entrepot = new_entrepot(up, check="300ms")
+    entrepot = new_entrepot(up, check=seconds(1))
     up.put_image("library/a", "1", image)
     assert entrepot.manifest("library/a", "1").verdict == "miss"
     warm = entrepot.manifest("library/a", "1")
     assert warm.verdict == "hit" and int(warm.headers["Age"]) in (0, 1)
-    time.sleep(0.35)
+    time.sleep(1.05 * SLOW)
     assert entrepot.manifest("library/a", "1").verdict == "revalidated"
     blob = image.layers[0]
     assert entrepot.blob("library/a", blob.digest).verdict == "miss"

@@ -56,10 +56,10 @@ def test_no_question_within_the_period(up, new_entrepot, old, new):
 
 
 def test_period_over_costs_a_head(up, new_entrepot, old):
-    entrepot = new_entrepot(up, check=seconds(0.2))
+    entrepot = new_entrepot(up, check=seconds(1))
     by_tag(entrepot, old)
     for _ in range(2):
-        time.sleep(0.25 * SLOW)
+        time.sleep(1.05 * SLOW)
         up.forget()
         by_tag(entrepot, old, "revalidated")
         by_tag(entrepot, old, "hit")
@@ -170,18 +170,18 @@ def test_weak_or_odd_type_is_refused(up, new_entrepot, old):
 
 def test_freshness_deadline_then_stale_and_a_check_behind(up, new_entrepot,
                                                           old, new):
-    entrepot = new_entrepot(up, check="always", freshness=seconds(0.3),
-                            stale_hold=seconds(20))
+    entrepot = new_entrepot(up, check="always", freshness=seconds(1),
+                            stale_hold=seconds(60))
     by_tag(entrepot, old)
     up.move_tag(NAME, "1", new)
     fault = up.fault(kind="manifest", hold=True)
     start = time.monotonic()
     is_stale(by_tag(entrepot, old))
-    assert 0.25 * SLOW < time.monotonic() - start < 2 * SLOW
+    assert 0.9 * SLOW < time.monotonic() - start < 4 * SLOW
     start = time.monotonic()
     for _ in range(5):
         is_stale(by_tag(entrepot, old))
-    assert time.monotonic() - start < 0.3 * SLOW
+    assert time.monotonic() - start < 1 * SLOW
     fault.release()
     wait_until(lambda: entrepot.manifest(NAME, "1").digest == new.digest, 5)
 
@@ -211,8 +211,8 @@ def test_upstream_down_is_stale_and_immediate(up, new_entrepot, old):
 
 def test_failed_connection_makes_all_tags_of_the_upstream_immediate(
         up, new_entrepot, old):
-    entrepot = new_entrepot(up, check="always", freshness=seconds(0.4),
-                            stale_hold=seconds(20))
+    entrepot = new_entrepot(up, check="always", freshness=seconds(2),
+                            stale_hold=seconds(60))
     up.put_image(NAME, "2", old)
     by_tag(entrepot, old)
     by_tag(entrepot, old, tag="2")
@@ -221,7 +221,7 @@ def test_failed_connection_makes_all_tags_of_the_upstream_immediate(
     is_stale(by_tag(entrepot, old))
     start = time.monotonic()
     is_stale(by_tag(entrepot, old, tag="2"))
-    assert time.monotonic() - start < 0.2 * SLOW
+    assert time.monotonic() - start < 1 * SLOW
     up.mute(False)
 
 
@@ -293,31 +293,34 @@ def test_manifest_that_came_by_digest_is_the_older_one(up, new_entrepot, old,
     is_stale(by_tag(entrepot, old))
 
 
+def failed(answer):
+    return answer if answer.status != 200 else None
+
+
 def test_max_stale(up, new_entrepot, old):
-    entrepot = new_entrepot(up, check=seconds(0.1), max_stale=seconds(0.8),
+    entrepot = new_entrepot(up, check=seconds(0.1), max_stale=seconds(3),
                             stale_hold="10ms")
     by_tag(entrepot, old)
     up.close()
     time.sleep(0.2 * SLOW)
     is_stale(by_tag(entrepot, old))
-    time.sleep(0.9 * SLOW)
-    answer = entrepot.manifest(NAME, "1")
+    answer = wait_until(lambda: failed(entrepot.manifest(NAME, "1")), 10)
     assert answer.status in (502, 503, 504)
     assert "docker.io" in answer.message
     client.check_manifest(entrepot.manifest(NAME, old.digest), old)
 
 
 def test_one_check_at_a_time(up, new_entrepot, old):
-    entrepot = new_entrepot(up, check="always", freshness=seconds(5))
+    entrepot = new_entrepot(up, {"server.loops": 1}, check="always",
+                            freshness=seconds(20))
     by_tag(entrepot, old)
     up.forget()
     fault = up.fault(kind="manifest", hold=True)
-    waiting = [Background(entrepot.manifest, NAME, "1") for _ in range(12)]
+    waiting = entrepot.ask_all(f"/v2/{NAME}/manifests/1", 12)
     up.wait_for(kind="manifest")
-    time.sleep(0.15)
     fault.release()
     for one in waiting:
-        client.check_manifest(one.join(), old)
+        client.check_manifest(one.read(), old)
     assert up.count(kind="manifest") == 1
 
 
@@ -417,14 +420,20 @@ def test_gone_follow_drops_the_tag(up, new_entrepot, old):
 
 
 def test_missing_tag_is_believed_for_a_while(up, new_entrepot, old, new):
-    entrepot = new_entrepot(up, negative=seconds(0.6))
+    entrepot = new_entrepot(up, negative=seconds(60))
     for method in ("GET", "HEAD", "GET"):
         answer = entrepot.manifest(NAME, "2", method)
         assert answer.status == 404
     assert up.count(kind="manifest", tag="2") <= 2
     up.put_image(NAME, "2", new)
     assert entrepot.manifest(NAME, "2").status == 404
-    time.sleep(0.7 * SLOW)
+
+
+def test_missing_tag_is_asked_for_again(up, new_entrepot, old, new):
+    entrepot = new_entrepot(up, negative="50ms")
+    assert entrepot.manifest(NAME, "2").status == 404
+    up.put_image(NAME, "2", new)
+    time.sleep(0.06)
     by_tag(entrepot, new, tag="2")
 
 
