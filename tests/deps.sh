@@ -18,6 +18,7 @@ packages_of()
 		;;
 	check)
 		echo "python3 python3-pytest openssl procps util-linux"
+		echo "mount e2fsprogs iproute2"
 		;;
 	clients)
 		echo "docker.io containerd runc podman buildah skopeo"
