@@ -3,6 +3,7 @@
 #include "cache/cache.h"
 #include "proxy/command.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 
 static void print_finding(void *arg UNUSED, const char *finding)
@@ -15,6 +16,25 @@ static void ignore(void *arg UNUSED, enum cache_event event UNUSED,
 {
 }
 
+/* Opening would make one, in whatever folder that is. */
+static bool has_store(const char *data)
+{
+	char *index = xasprintf("%s/index", data);
+	struct stat st;
+	bool found = stat(index, &st) == 0;
+
+	if (!found && errno == ENOENT)
+		fprintf(stderr,
+			"entrepot: no daemon has kept data in %s; --data or "
+			"--config says where it does\n",
+			data);
+	else if (!found)
+		fprintf(stderr, "entrepot: cannot look into %s: %s\n", data,
+			strerror(errno));
+	free(index);
+	return found;
+}
+
 static int check(const struct conf *conf, bool rehash)
 {
 	struct cache_options opt = {
@@ -25,15 +45,10 @@ static int check(const struct conf *conf, bool rehash)
 	};
 	struct cache *cache;
 	struct why why;
-	struct stat st;
 	uint64_t found;
 
-	/* Opening would make it. */
-	if (stat(conf->data, &st) < 0) {
-		fprintf(stderr, "entrepot: %s: there is no data folder\n",
-			conf->data);
+	if (!has_store(conf->data))
 		return EXIT_FAILED;
-	}
 	if (cache_open(&opt, &cache, &why) != ERR_OK) {
 		fprintf(stderr, "entrepot: %s\n", why.text);
 		return EXIT_FAILED;

@@ -42,10 +42,11 @@ int command_refresh(int argc, char **argv)
 		;
 	else if (line.n_words != 1 || !looks_right(line.words[0]))
 		fprintf(stderr,
-			"entrepot: expected refresh NAME[:TAG]%s%.80s"
+			"entrepot: expected refresh NAME[:TAG], found %s%.80s%s"
 			"\n",
-			line.n_words ? ", found " : "",
-			line.n_words ? line.words[0] : "");
+			line.n_words ? "\"" : "",
+			line.n_words ? line.words[0] : "nothing",
+			line.n_words ? "\"" : "");
 	else if (command_load(&line.conf, &conf))
 		status = ask(conf, line.words[0]);
 	conf_unref(&conf);

@@ -156,6 +156,24 @@ static int status_of(enum err err)
 	return err == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;
 }
 
+/* What an operator asks of a log first. */
+static void log_what_runs(const struct conf *conf, const struct conf_args *args)
+{
+	char *all = xstrdup(conf->upstreams.n ? "" : "nothing");
+
+	for (size_t i = 0; i < conf->upstreams.n; i++) {
+		char *longer = xasprintf("%s%s%s", all, i ? ", " : "",
+					 conf->upstreams.v[i].name);
+
+		free(all);
+		all = longer;
+	}
+	log_info("entrepot %s: configuration %s, data %s, mirrors %s",
+		 ENTREPOT_VERSION, args->config ? args->config : "built in",
+		 conf->data, all);
+	free(all);
+}
+
 static int serve(struct conf *conf, const struct conf_args *args,
 		 const sigset_t *ours, uint64_t begin_ms)
 {
@@ -163,6 +181,7 @@ static int serve(struct conf *conf, const struct conf_args *args,
 	struct why why;
 	enum err err;
 
+	log_what_runs(conf, args);
 	log_warnings(conf);
 	err = server_start(&server, conf, &why);
 	if (err) {

@@ -71,6 +71,22 @@ static bool bind_and_listen(int fd, const struct sockaddr *addr, socklen_t len)
 	return bind(fd, addr, len) == 0 && listen(fd, BACKLOG) == 0;
 }
 
+/* What to do about it, where the kernel's word does not say. */
+static const char *hint(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return " (ss -ltnp shows by whom)";
+	case EADDRNOTAVAIL:
+		return " (no interface of this host has it)";
+	case EACCES:
+		return " (a port below 1024 needs CAP_NET_BIND_SERVICE, or a "
+		       "socket given by systemd)";
+	default:
+		return "";
+	}
+}
+
 enum err listen_open(const struct sockaddr *addr, socklen_t len, int *out,
 		     struct why *why)
 {
@@ -87,8 +103,8 @@ enum err listen_open(const struct sockaddr *addr, socklen_t len, int *out,
 		error = errno;
 		if (fd >= 0)
 			close(fd);
-		return why_set(why, ERR_IO, "cannot listen on %s: %s", name,
-			       strerror(error));
+		return why_set(why, ERR_IO, "cannot listen on %s: %s%s", name,
+			       strerror(error), hint(error));
 	}
 	*out = fd;
 	return ERR_OK;

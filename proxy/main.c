@@ -35,6 +35,11 @@ static void print_help(FILE *out)
 		     "or configuration\n");
 }
 
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 /*
  * Many threads allocate little and free soon: two arenas are enough, and
  * buffers of a quarter of a MiB go back to the kernel when they are freed.
@@ -58,11 +63,8 @@ int main(int argc, char **argv)
 		printf("entrepot %s\n", ENTREPOT_VERSION);
 		return command_done();
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-		print_help(stdout);
-		return command_done();
-	}
-	if (argc > 2 && strcmp(argv[2], "--help") == 0) {
+	if (is_help(argv[1]) || strcmp(argv[1], "help") == 0 ||
+	    (argc > 2 && is_help(argv[2]))) {
 		print_help(stdout);
 		return command_done();
 	}

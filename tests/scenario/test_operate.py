@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -154,6 +155,14 @@ def test_port_in_use_is_named(up, entrepot, new_entrepot):
     other.start(wait=False)
     assert other.wait_exit() not in (0, None)
     assert str(entrepot.port) in other.log()
+    assert "ss -ltnp" in other.log()
+
+
+def test_start_says_what_runs(entrepot):
+    version = run("--version").stdout.strip()
+    entrepot.wait_log(rf"info {re.escape(version)}: configuration "
+                      rf"{entrepot.config_file}, data {entrepot.data}, "
+                      "mirrors docker.io")
 
 
 def test_socket_activation_refuses_no_connection(up, new_entrepot, image):
@@ -350,6 +359,9 @@ def test_help_and_version():
     help_text = run("--help")
     assert help_text.returncode == 0 and "serve" in help_text.stdout
     assert "check-config" in help_text.stdout
+    assert run("-h").stdout == help_text.stdout
+    for command in ("serve", "check", "refresh"):
+        assert run(command, "-h").stdout == help_text.stdout
     version = run("--version")
     assert version.returncode == 0
     assert version.stdout.startswith("entrepot ")
@@ -369,6 +381,14 @@ def test_flags_override_the_file(up, new_entrepot, tmp_path, image):
 def test_max_bytes_warns_that_nothing_enforces_it(up, new_entrepot):
     entrepot = new_entrepot(up, {"cache.max_bytes": "1G"})
     entrepot.wait_log(r"max_bytes")
+
+
+def test_check_makes_no_store_where_there_is_none(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for folder in ("photos", "nowhere"):
+        done = run("check", "--data", str(tmp_path / folder))
+        assert done.returncode == 1 and folder in done.stderr, done
+    assert [p.name for p in tmp_path.rglob("*")] == ["photos"]
 
 
 # ---- the control socket ----

@@ -122,7 +122,7 @@ static void addresses_are_named_and_conflicts_explained(void)
 	struct sockaddr_in sin;
 	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6};
 	socklen_t len = sizeof(sin);
-	char name[64], want[128];
+	char name[64], want[160];
 	int fd = open_v4(), second = -1, on = 0;
 	struct why why;
 
@@ -134,7 +134,9 @@ static void addresses_are_named_and_conflicts_explained(void)
 
 	CHECK(listen_open((void *)&sin, sizeof(sin), &second, &why) == ERR_IO);
 	snprintf(want, sizeof(want),
-		 "cannot listen on %s: Address already in use", name);
+		 "cannot listen on %s: Address already in use "
+		 "(ss -ltnp shows by whom)",
+		 name);
 	CHECK_STR(why.text, want);
 	close(fd);
 
