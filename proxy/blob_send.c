@@ -115,10 +115,14 @@ static struct body *bytes_of(struct request *r, struct blob *STEALS blob,
 			     struct flow_reader *STEALS reader, uint64_t first,
 			     uint64_t last)
 {
-	if (reader)
-		return body_flow(r->server->mirror, r->names.upstream,
-				 r->names.repo, reader, first, last);
-	return body_file(r->server->jobs, blob, first, last);
+	struct body *body;
+
+	if (!reader)
+		return body_file(r->server->jobs, blob, first, last);
+	body = body_flow(r->server->mirror, r->names.upstream, r->names.repo,
+			 reader, first, last);
+	body->waited_us = &r->upstream_us;
+	return body;
 }
 
 /* Takes the source. */
@@ -128,11 +132,16 @@ static struct body *only_body(struct request *r, struct blob_reply *b,
 	struct flow_reader *reader = b->reader;
 	struct blob *blob = b->blob;
 	struct pass *pass = b->pass;
+	struct body *body;
 
 	b->reader = NULL;
 	b->blob = NULL;
 	b->pass = NULL;
-	return pass ? body_pass(pass) : bytes_of(r, blob, reader, first, last);
+	if (!pass)
+		return bytes_of(r, blob, reader, first, last);
+	body = body_pass(pass);
+	body->waited_us = &r->upstream_us;
+	return body;
 }
 
 static void send_whole(struct request *r, struct blob_reply *b)

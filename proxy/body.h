@@ -43,7 +43,23 @@ struct body_ops {
 struct body {
 	const struct body_ops *ops;
 	struct conn *conn; /* set by conn_reply() */
+	/* For the access line: a sum of the time in which an upstream's bytes
+	 * were waited for, which lives longer than the body; NULL: no sum. */
+	uint64_t *waited_us;
+	uint64_t waits_since_us; /* 0: it does not */
 };
+
+/* An upstream's bytes are waited for from now on, and no more. */
+static inline void body_waits(struct body *b)
+{
+	b->waits_since_us = now_us();
+}
+static inline void body_waits_no_more(struct body *b)
+{
+	if (b->waits_since_us && b->waited_us)
+		*b->waited_us += now_us() - b->waits_since_us;
+	b->waits_since_us = 0;
+}
 
 /* Takes `buf` (from malloc). */
 struct body *body_memory(void *STEALS buf, size_t len) MUST_CHECK;

@@ -103,6 +103,7 @@ static void passed(struct message *msg, void *object)
 		} else {
 			bf->rest = body_pass(a->pass);
 			bf->rest->conn = bf->b.conn;
+			bf->rest->waited_us = bf->b.waited_us;
 			a->pass = NULL;
 		}
 		conn_wake(bf->b.conn);
@@ -163,6 +164,7 @@ static enum body_state flow_send(struct body *b, struct sink *s)
 	struct body_flow *bf = container_of(b, struct body_flow, b);
 	uint64_t ready, n;
 
+	body_waits_no_more(b);
 	if (!bf->handle.generation)
 		first_send(bf);
 	if (bf->rest)
@@ -174,10 +176,12 @@ static enum body_state flow_send(struct body *b, struct sink *s)
 		case FLOW_FAILED:
 			return cut(bf);
 		case FLOW_WAITS:
+			body_waits(b);
 			return BODY_WAIT;
 		case FLOW_SPILLED:
 			if (!bf->asked)
 				pass_rest(bf);
+			body_waits(b);
 			return BODY_WAIT;
 		case FLOW_READY:
 			break;
@@ -198,6 +202,7 @@ static void flow_body_free(struct body *b)
 {
 	struct body_flow *bf = container_of(b, struct body_flow, b);
 
+	body_waits_no_more(b);
 	if (bf->handle.generation)
 		loop_unregister(conn_loop(b->conn), &bf->handle);
 	body_free(&bf->rest);

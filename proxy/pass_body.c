@@ -256,6 +256,7 @@ static enum body_state pass_send(struct body *b, struct sink *s)
 	struct body_pass *bp = container_of(b, struct body_pass, b);
 	enum body_state state;
 
+	body_waits_no_more(b);
 	if (!bp->handle.generation) {
 		bp->handle =
 		    loop_register(conn_loop(b->conn), bp, BODY_PASS_MAGIC);
@@ -269,8 +270,11 @@ static enum body_state pass_send(struct body *b, struct sink *s)
 
 		if (!piece)
 			piece = bp->piece = next_piece(bp, &state);
-		if (!piece)
+		if (!piece) {
+			if (state == BODY_WAIT)
+				body_waits(b);
 			return state;
+		}
 		piece->sent += sink_memory(s, piece->bytes + piece->sent,
 					   piece->len - piece->sent, false);
 		if (piece->sent < piece->len)
@@ -285,6 +289,7 @@ static void pass_body_free(struct body *b)
 {
 	struct body_pass *bp = container_of(b, struct body_pass, b);
 
+	body_waits_no_more(b);
 	if (bp->handle.generation)
 		loop_unregister(conn_loop(b->conn), &bp->handle);
 	free(bp->piece);

@@ -91,6 +91,36 @@ def test_access_log_of_a_cut_answer_has_the_bytes_sent(up, entrepot):
     assert int(line["bytes"]) < blob.size
 
 
+def waits(entrepot, blob):
+    """The last access line about it, as (milliseconds, of these waited)."""
+    path = f"/v2/{NAME}/blobs/{blob.digest}"
+    line = wait_until(lambda: entrepot.access("GET", path), 3)[-1]
+    return float(line["duration"]), int(line["upstream"])
+
+
+@pytest.mark.parametrize("room", [0, "1000000G"])
+def test_access_line_tells_a_slow_upstream_from_a_slow_client(
+        up, new_entrepot, room):
+    entrepot = new_entrepot(up, {"cache.min_free": room})
+    slow, fast = (content.make_blob(8 * content.MIB, n) for n in "ab")
+    for blob in (slow, fast):
+        up.put_blob(NAME, blob)
+    fault = up.fault(kind="cdn", reference=slow.digest,
+                     stall_after=1_000_000)
+    download = Background(entrepot.blob, NAME, slow.digest)
+    up.wait_for(kind="cdn", count=1)
+    time.sleep(0.5)
+    fault.release()
+    client.check_blob(download.join(), slow)
+    took, waited = waits(entrepot, slow)
+    assert 400 <= waited <= took
+    download = entrepot.download(NAME, fast.digest, rcvbuf=8192).read(1000)
+    time.sleep(0.5)
+    client.check_blob(download.finish(), fast)
+    took, waited = waits(entrepot, fast)
+    assert took >= 500 and waited < took - 400 / SLOW
+
+
 def test_hostile_bytes_in_a_request_do_not_break_the_log(entrepot):
     path = "/v2/%0a%0dX%22/manifests/%1b[31m"
     entrepot.get(path)
