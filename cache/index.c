@@ -120,10 +120,11 @@ static enum err writer_commit(void *arg, struct index_ops *batch, bool *wrote,
 	err = classify(ix, rc);
 	if (err == ERR_NO_SPACE && rc == EIO)
 		rc = ENOSPC; /* what a person should read */
-	if (err != ERR_OK)
-		why_set(why, err, "commit to the index in %s: %s", ix->dir,
-			mdb_strerror(rc));
-	return err;
+	if (err == ERR_OK)
+		return ERR_OK;
+	atomic_fetch_add(&ix->failed, 1);
+	return why_set(why, err, "commit to the index in %s: %s", ix->dir,
+		       mdb_strerror(rc));
 }
 
 /* A reader whose process died keeps its snapshot's pages from reuse. */

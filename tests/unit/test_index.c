@@ -633,6 +633,7 @@ static void a_full_index_refuses_at_once_and_recovers(void)
 				    .health = note_health,
 				    .health_arg = &log};
 	struct bulk b = {0, 100};
+	struct index_stats stats;
 	struct index *ix;
 	unsigned n;
 
@@ -642,6 +643,8 @@ static void a_full_index_refuses_at_once_and_recovers(void)
 	CHECK(n > 50 && n < 400);
 	CHECK(index_health(ix) == INDEX_FULL);
 	CHECK_STR(log.text, "full ");
+	index_stats(ix, &stats);
+	CHECK(stats.commits == n && stats.failed > 0);
 	/* Too early for another try, even of a delete. */
 	CHECK(test_write(ix, del_bulk, &b) == ERR_NO_SPACE);
 	for (b.id = 0; b.id < n; b.id++) {
