@@ -2,9 +2,9 @@
 #ifndef CACHE_MANIFEST_H
 #define CACHE_MANIFEST_H
 /*
- * What a manifest says: its type, what it names, what it is about.  One of
- * the two places that read JSON in cache/; a pure function over foreign
- * bytes, which are never changed and never written out again.
+ * What a manifest says: its type, what it names, what it is about.  The only
+ * place in cache/ that reads JSON; a pure function over foreign bytes, which
+ * are never changed and never written out again.
  *
  * Strictness.  What we read here decides what may be served through a
  * repository and what collection keeps, and clients read the same bytes with

@@ -15,7 +15,7 @@ CONFINED = {
     "<curl/": {"proxy/fetch.c"},
     "<openssl/evp.h": {"cache/digest.c"},
     "<jansson.h": {
-        "cache/manifest.c",
+        "cache/manifest_int.h",
         "proxy/conf.c",
         "proxy/conf_json.h",
         "proxy/ask_list.c",
