@@ -185,6 +185,34 @@ bool mirror_tag_is_out(struct mirror *m, const char *upstream, const char *repo,
 	return memo_get(m->questions->out, key, NULL);
 }
 
+struct outage {
+	struct mirror *mirror;
+	char upstream[REPO_HOST_MAX + 1];
+	struct why why;
+};
+
+/* Fetch loop. */
+static void note_outage(void *arg)
+{
+	struct outage *o = arg;
+	struct upstream *up = upstream_find(o->mirror->upstreams, o->upstream);
+
+	if (up)
+		upstream_note_outage(up, &o->why);
+	free(o);
+}
+
+void mirror_note_outage(struct mirror *m, const char *upstream,
+			const struct why *why)
+{
+	struct outage *o = xcalloc(1, sizeof(*o));
+
+	o->mirror = m;
+	copy(o->upstream, sizeof(o->upstream), upstream);
+	o->why = *why;
+	loop_call(m->loop, note_outage, o);
+}
+
 static void roll_call(struct mirror *m)
 {
 	size_t n = m->conf->upstreams.n;

@@ -116,6 +116,9 @@ void mirror_answer_free(struct mirror_answer **a);
 bool mirror_is_out(struct mirror *m, const char *upstream);
 bool mirror_tag_is_out(struct mirror *m, const char *upstream, const char *repo,
 		       const char *tag);
+/* It is out: it has not answered somebody in time (`why`).  Any thread. */
+void mirror_note_outage(struct mirror *m, const char *upstream,
+			const struct why *why);
 
 /* Built by server.c, after jobs and cache. */
 struct mirror *mirror_new(struct server *s) MUST_CHECK;

@@ -2,7 +2,7 @@
 /*
  * GET and HEAD of a manifest of a mirrored repository.
  *
- *   by tag      FACTS ─► freshness_decide() ─┬─ hit ─────────────► SHOW
+ *   by tag      READ ──► freshness_decide() ─┬─ hit ─────────────► SHOW
  *                                            ├─ ask ─► ASK_TAG ──► SHOW
  *                                            │     failed, late ─► stale
  *                                            └─ stale: PICK ─────► SHOW
@@ -14,10 +14,9 @@
  *   in the meantime is fetched by its digest, a bounded number of times.
  */
 #include "cache/cache.h"
-#include "proxy/freshness.h"
+#include "proxy/freshness_read.h"
 #include "proxy/manifest_send.h"
 #include "proxy/mirror.h"
-#include "proxy/upstream.h"
 
 #define FETCHES_MAX 2
 
@@ -127,99 +126,7 @@ static void reply_gone(struct request *r, const struct why *why)
 		  why && why->text[0] ? why : &own);
 }
 
-/* ---- FACTS, and what may be served without a yes of today ---- */
-
-/* Linked here and stored. */
-static bool is_here(struct index_txn *txn, uint64_t repo,
-		    const struct digest *dg)
-{
-	struct manifest_row row;
-	struct link_row link;
-
-	return dg->alg && link_get(txn, repo, dg, &link) == ERR_OK &&
-	       link.kind == LINK_MANIFEST &&
-	       manifest_get(txn, dg, &row) == ERR_OK;
-}
-
-static void read_repo(struct request *r, struct index_txn *txn,
-		      struct freshness *f)
-{
-	const struct conf_upstream *up = r->up;
-	struct repo_row repo;
-
-	f->now_ms = wall_ms();
-	f->deny_check_ms = up->check_ms;
-	f->max_stale_ms = up->max_stale_ms;
-	f->max_denied_ms = up->max_denied_ms;
-	f->follow = up->gone == CONF_GONE_FOLLOW;
-	f->offline = up->offline;
-	if (request_repo(r, txn) &&
-	    repo_get(txn, r->repo_id, &repo) == ERR_OK) {
-		f->denied_ms = repo.denied_ms;
-		f->denied_checked_ms = repo.denied_checked_ms;
-	}
-}
-
-static void read_tag(struct request *r, struct index_txn *txn,
-		     struct freshness *f)
-{
-	struct tag_row *row = &f->row;
-
-	f->known = r->repo_id && tag_get(txn, r->repo_id, r->route.ref,
-					 strlen(r->route.ref), row) == ERR_OK;
-	if (!f->known)
-		return;
-	f->seen_held = is_here(txn, r->repo_id, &row->seen);
-	f->held = f->seen_held || is_here(txn, r->repo_id, &row->held[0]) ||
-		  is_here(txn, r->repo_id, &row->held[1]);
-}
-
-static void read_facts(struct request *r)
-{
-	struct freshness *f = &state_of(r)->facts;
-	struct mirror *m = r->server->mirror;
-	struct index_txn *txn = index_read(cache_index(r->server->cache));
-	bool may_ask;
-
-	read_repo(r, txn, f);
-	read_tag(r, txn, f);
-	index_read_end(txn);
-	f->check_ms = conf_check_ms(r->up, r->route.ref);
-	/* Only where it matters: a hit takes no mutex. */
-	may_ask = !f->seen_held ||
-		  freshness_age_ms(f->now_ms, f->row.checked_ms) >= f->check_ms;
-	f->out = f->held && may_ask &&
-		 (mirror_is_out(m, r->names.upstream) ||
-		  mirror_tag_is_out(m, r->names.upstream, r->names.repo,
-				    r->route.ref));
-}
-
-/*
- * The newest held digest that can be pulled whole, else the newest held.
- * False: nothing is held any more.
- */
-static bool pick(struct request *r, struct digest *out)
-{
-	const struct tag_row *row = &state_of(r)->facts.row;
-	const struct digest *all[] = {&row->seen, &row->held[0], &row->held[1]};
-	struct index_txn *txn = index_read(cache_index(r->server->cache));
-	const struct digest *held[ARRAY_LEN(all)], *older;
-	size_t n = 0, i;
-
-	for (i = 0; i < ARRAY_LEN(all); i++)
-		if ((!n || !digest_equal(held[n - 1], all[i])) &&
-		    is_here(txn, r->repo_id, all[i]))
-			held[n++] = all[i];
-	for (i = 0; i < n; i++) {
-		older = i + 1 < n ? held[i + 1] : NULL;
-		if (cache_is_whole(txn, held[i], older))
-			break;
-	}
-	index_read_end(txn);
-	if (n)
-		*out = *held[i < n ? i : 0];
-	return n > 0;
-}
+/* ---- what may be served without a yes of today ---- */
 
 /* Answer with what is held, or, where that has just gone, ask for it. */
 static void show_held(struct request *r, enum verdict verdict)
@@ -228,7 +135,7 @@ static void show_held(struct request *r, enum verdict verdict)
 	const struct freshness *f = &st->facts;
 
 	st->how.age_s = freshness_age_ms(f->now_ms, f->row.checked_ms) / 1000;
-	if (pick(r, &st->how.dg)) {
+	if (freshness_pick(r, &f->row, &st->how.dg)) {
 		show(r, verdict);
 		return;
 	}
@@ -310,11 +217,8 @@ static void tag_answered(struct request *r, const struct mirror_answer *a)
 		return;
 	}
 	st->how.dg = a->digest;
-	if (a->body) {
-		take_unstored(st, a);
-		show(r, VERDICT_PASS);
-	} else if (st->head_only && !a->stored && a->media_type[0] &&
-		   a->size != CALL_LENGTH_UNKNOWN) {
+	if (a->body || (st->head_only && !a->stored && a->media_type[0] &&
+			a->size != CALL_LENGTH_UNKNOWN)) {
 		take_unstored(st, a);
 		show(r, VERDICT_PASS);
 	} else if (a->fetched) {
@@ -411,36 +315,6 @@ static void check_behind(struct request *r)
 
 /* ---- the freshness deadline ---- */
 
-struct late_note {
-	struct mirror *mirror;
-	char upstream[REPO_HOST_MAX + 1];
-	struct why why;
-};
-
-/* Fetch loop. */
-static void note_outage(void *arg)
-{
-	struct late_note *note = arg;
-	struct upstream *up =
-	    upstream_find(mirror_upstreams(note->mirror), note->upstream);
-
-	if (up)
-		upstream_note_outage(up, &note->why);
-	free(note);
-}
-
-/* Who asks next need not wait for what has just kept us waiting. */
-static void tell_late(struct request *r, const struct why *why)
-{
-	struct late_note *note = xcalloc(1, sizeof(*note));
-
-	note->mirror = r->server->mirror;
-	snprintf(note->upstream, sizeof(note->upstream), "%s",
-		 r->names.upstream);
-	note->why = *why;
-	loop_call(mirror_loop(note->mirror), note_outage, note);
-}
-
 static void too_late(void *arg)
 {
 	struct request *r = arg;
@@ -456,11 +330,26 @@ static void too_late(void *arg)
 	    why_set(&why, ERR_TIMEOUT,
 		    "%.150s has not answered within %" PRIu64 " ms (freshness)",
 		    r->up->name, r->up->freshness_ms);
-	tell_late(r, &why);
+	/* Who asks next need not wait for what has just kept us waiting. */
+	mirror_note_outage(r->server->mirror, r->names.upstream, &why);
 	tag_failed(r, err, 0, &why);
 }
 
 /* ---- START ---- */
+
+static void show_fresh(struct request *r)
+{
+	struct manifest_state *st = state_of(r);
+	const struct freshness *f = &st->facts;
+
+	if (!f->seen_held) {
+		show_held(r, VERDICT_HIT);
+		return;
+	}
+	st->how.dg = f->row.seen;
+	st->how.age_s = freshness_age_ms(f->now_ms, f->row.checked_ms) / 1000;
+	show(r, VERDICT_HIT);
+}
 
 static void start_tag(struct request *r)
 {
@@ -469,17 +358,11 @@ static void start_tag(struct request *r)
 	enum stale_reason reason;
 
 	st->how.by_tag = true;
-	read_facts(r);
+	freshness_read_tag(r, &st->facts);
 	st->head_only = r->is_head && !f->held;
 	switch (freshness_decide(f, &reason)) {
 	case FRESHNESS_HIT:
-		st->how.dg = f->row.seen;
-		st->how.age_s =
-		    freshness_age_ms(f->now_ms, f->row.checked_ms) / 1000;
-		if (f->seen_held)
-			show(r, VERDICT_HIT);
-		else
-			show_held(r, VERDICT_HIT);
+		show_fresh(r);
 		break;
 	case FRESHNESS_LATE:
 		timer_init(&st->late, r->loop, too_late, r);
@@ -512,7 +395,7 @@ static void start_digest(struct request *r)
 	enum freshness_step step;
 
 	st->how.dg = r->route.digest;
-	read_repo(r, txn, &st->facts);
+	freshness_read_repo(r, txn, &st->facts);
 	/* What cannot be read is asked for and written anew. */
 	if (cache_lookup_manifest(txn, r->repo_id, &r->route.digest, found) !=
 	    ERR_OK)
