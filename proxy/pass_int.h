@@ -2,13 +2,18 @@
 #ifndef PROXY_PASS_INT_H
 #define PROXY_PASS_INT_H
 /*
- * What pass.c (the upstream's side: fetch loop) and pass_body.c (workers and
- * the client's side: serve loop) share.
+ * What the files of a pass share.
+ *
+ *   pass.c        its life; fetch loop
+ *   pass_call.c   the upstream's side; fetch loop
+ *   pass_body.c   workers and the client's side; serve loop
  */
 #include "proxy/flight_int.h"
 #include "proxy/pass.h"
 
 #include <pthread.h>
+
+#define PIECE_BYTES ((size_t)64 * 1024)
 
 /* Bytes on their way: filled on the fetch loop, hashed by a worker, sent by
  * the serve loop. */
@@ -48,10 +53,9 @@ struct pass {
 	uint64_t progress; /* `net` at the last break */
 	unsigned breaks;
 	bool opened, paused, started, over;
-	bool ranged, goes_on;
+	bool goes_on;
 	bool probing; /* for the size, before a suffix is asked for */
 	unsigned status;
-	bool from_registry;
 	uint64_t retry_after_s;
 	struct flow_range range;
 	/* who waits for the answer */
@@ -86,8 +90,24 @@ struct piece *piece_new(struct pass *p, uint64_t off, size_t room);
 /* Cut the client. */
 void pass_cut(struct pass *p);
 
+/* ---- pass_call.c ---- */
+
+/* Ask for what is missing, from the next wanted byte. */
+void pass_call(struct pass *p);
+
 /* ---- pass.c ---- */
 
+/* The blob has this size, and the request is answered if it has not been.
+ * False: it has been, and with another size. */
+bool pass_opened(struct pass *p, uint64_t size);
+/* Have what has been gathered hashed and shown; `last`: no more follows. */
+void piece_send(struct pass *p, bool last);
+/* Everything on the fetch side is over; lets go of its reference. */
+void pass_end(struct pass *p);
+/* The same after an error: the request is told, or, if it was answered, its
+ * client is cut. */
+void pass_fail(struct pass *p, enum err err, unsigned status,
+	       const struct why *why);
 /* A message of the serve side: there is room again, or nobody reads. */
 void pass_kicked(struct message *msg, void *object);
 
