@@ -1,33 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- *   fetch loop                          resolver threads
- *   resolution ─► lookup (one a name) ──► queue ──► getaddrinfo(3)
- *        ◄── answered by lookup_home() ◄── message ──┘
- *
- * The table of lookups and everything in it belong to the fetch loop; the
- * queue, behind its mutex, holds tasks that carry their own copy of the name.
- *
- * A name not yet known to fail may hang all the same.  After `late_ms` its
- * thread is written off, and another one takes the place: of n threads that
- * are not late, n/2 at least are for names that have not failed.
- */
-#include "proxy/resolve.h"
-
-#include "proxy/thread.h"
+#include "proxy/resolve_int.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
 
 #define LOOKUPS_MAX 1024
-#define THREADS_MAX 64
 
 struct lookup {
 	LIST_ENTRY(lookup) link;
 	struct resolver *resolver;
 	char *host;
-	struct task *task; /* under way; NULL: none */
-	struct timer late; /* when that is late */
-	bool failed;       /* the last lookup did, or is late */
+	struct resolve_task *task; /* under way; NULL: none */
+	struct timer late;         /* when that is late */
+	bool failed;               /* the last lookup did, or is late */
 	struct resolved good;
 	uint64_t good_ms; /* when it was had; 0 = never */
 	LIST_HEAD(, resolution) waiters;
@@ -45,168 +30,13 @@ struct resolution {
 	void *arg;
 };
 
-/* One call of getaddrinfo(3). */
-struct task {
-	struct message msg; /* the way home */
-	STAILQ_ENTRY(task) link;
-	struct queue *queue;
-	char *host;
-	bool failing;       /* its name did the last time */
-	bool running, late; /* in getaddrinfo(3); under the queue's mu */
-	struct resolved found;
-	int error; /* EAI_* */
-};
-STAILQ_HEAD(tasks, task);
-
-/* Shared with the threads, and freed by the last of them: one that hangs in
- * getaddrinfo(3) may outlive the resolver. */
-struct queue {
-	pthread_mutex_t mu; /* guards all below */
-	pthread_cond_t wake;
-	struct tasks good, failing;
-	unsigned failing_running, failing_max;
-	unsigned threads, late, threads_wanted;
-	unsigned refs;
-	bool closed;
-	struct loop *loop;         /* NULL once closed */
-	struct resolver *resolver; /* read on its loop only */
-};
-
 struct resolver {
 	struct loop *loop;
-	struct queue *queue;
+	struct resolve_queue *queue;
 	struct resolver_options opt;
 	LIST_HEAD(, lookup) lookups;
 	unsigned n_lookups;
 };
-
-/* ---- threads ---- */
-
-static void task_free(struct task *t)
-{
-	free(t->host);
-	free(t);
-}
-
-static void collect(struct task *t, const struct addrinfo *list)
-{
-	for (; list && t->found.n < RESOLVED_MAX; list = list->ai_next) {
-		if (list->ai_addrlen > sizeof(t->found.addr[0]))
-			continue;
-		memcpy(&t->found.addr[t->found.n++], list->ai_addr,
-		       list->ai_addrlen);
-	}
-}
-
-static void task_run(struct task *t)
-{
-	struct addrinfo hints = {.ai_family = AF_UNSPEC,
-				 .ai_socktype = SOCK_STREAM,
-				 .ai_flags = AI_ADDRCONFIG};
-	struct addrinfo *list = NULL;
-
-	t->error = getaddrinfo(t->host, NULL, &hints, &list);
-	if (t->error == 0) {
-		collect(t, list);
-		freeaddrinfo(list);
-	}
-}
-
-/* The next task this thread may run; names that failed last time use at most
- * half of the threads.  Under mu. */
-static struct task *queue_take(struct queue *q)
-{
-	struct task *t = STAILQ_FIRST(&q->good);
-
-	if (t) {
-		STAILQ_REMOVE_HEAD(&q->good, link);
-		return t;
-	}
-	t = STAILQ_FIRST(&q->failing);
-	if (t && q->failing_running < q->failing_max) {
-		STAILQ_REMOVE_HEAD(&q->failing, link);
-		return t;
-	}
-	return NULL;
-}
-
-/* Under mu. */
-static bool has_enough_threads(const struct queue *q)
-{
-	return q->threads - q->late >= q->threads_wanted ||
-	       q->threads >= THREADS_MAX;
-}
-
-/* One too many, when those that were late are back.  Under mu. */
-static bool is_spare(const struct queue *q)
-{
-	return q->threads - q->late > q->threads_wanted;
-}
-
-static void task_begins(struct queue *q, struct task *t)
-{
-	t->running = true;
-	if (t->failing)
-		q->failing_running++;
-}
-
-static void task_ends(struct queue *q, struct task *t)
-{
-	t->running = false;
-	if (t->late)
-		q->late--;
-	if (!t->failing)
-		return;
-	q->failing_running--;
-	pthread_cond_signal(&q->wake);
-}
-
-/* Under mu, which it gives back. */
-static void queue_unref(struct queue *q)
-{
-	bool last = --q->refs == 0;
-
-	pthread_mutex_unlock(&q->mu);
-	if (!last)
-		return;
-	pthread_cond_destroy(&q->wake);
-	pthread_mutex_destroy(&q->mu);
-	free(q);
-}
-
-static void lookup_home(struct message *msg, void *object);
-
-static void *resolver_thread(void *arg)
-{
-	struct queue *q = arg;
-	struct task *t;
-
-	pthread_mutex_lock(&q->mu);
-	while (!q->closed && !is_spare(q)) {
-		t = queue_take(q);
-		if (!t) {
-			pthread_cond_wait(&q->wake, &q->mu);
-			continue;
-		}
-		task_begins(q, t);
-		pthread_mutex_unlock(&q->mu);
-		task_run(t);
-		pthread_mutex_lock(&q->mu);
-		task_ends(q, t);
-		if (q->closed) {
-			task_free(t);
-		} else {
-			t->msg.run = lookup_home;
-			q->refs++; /* the task's */
-			loop_post(q->loop, &t->msg);
-		}
-	}
-	q->threads--;
-	/* It may have been woken for a task that another must take now. */
-	pthread_cond_signal(&q->wake);
-	queue_unref(q);
-	return NULL;
-}
 
 /* ---- answers ---- */
 
@@ -246,7 +76,7 @@ static void answer(struct resolution *r, enum err err,
 	cb(arg, err, &copy, why ? why : &none);
 }
 
-static enum err task_error(const struct task *t, struct why *why)
+static enum err task_error(const struct resolve_task *t, struct why *why)
 {
 	if (t->error == 0 && t->found.n)
 		return ERR_OK;
@@ -267,21 +97,10 @@ static struct lookup *lookup_find(struct resolver *rs, const char *host)
 	return NULL;
 }
 
-/* The resolver, unless it has gone; gives a task's reference back. */
-static struct resolver *queue_resolver(struct queue *q)
-{
-	struct resolver *rs;
-
-	pthread_mutex_lock(&q->mu);
-	rs = q->resolver;
-	queue_unref(q);
-	return rs;
-}
-
 static void lookup_home(struct message *msg, void *object)
 {
-	struct task *t = container_of(msg, struct task, msg);
-	struct resolver *rs = queue_resolver(t->queue);
+	struct resolve_task *t = container_of(msg, struct resolve_task, msg);
+	struct resolver *rs = resolve_task_resolver(t);
 	struct lookup *l = rs ? lookup_find(rs, t->host) : NULL;
 	struct resolution *r;
 	struct why why = {{0}};
@@ -289,7 +108,7 @@ static void lookup_home(struct message *msg, void *object)
 
 	(void)object;
 	if (!l) {
-		task_free(t);
+		resolve_task_free(t);
 		return;
 	}
 	l->task = NULL;
@@ -304,7 +123,7 @@ static void lookup_home(struct message *msg, void *object)
 		err = ERR_OK;
 	while ((r = LIST_FIRST(&l->waiters)))
 		answer(r, err, err ? NULL : &l->good, &why);
-	task_free(t);
+	resolve_task_free(t);
 }
 
 /* ---- asking ---- */
@@ -357,60 +176,28 @@ static struct lookup *lookup_get(struct resolver *rs, const char *host)
 
 static void lookup_start(struct resolver *rs, struct lookup *l)
 {
-	struct task *t = xcalloc(1, sizeof(*t));
-	struct queue *q = rs->queue;
+	struct resolve_task *t = xcalloc(1, sizeof(*t));
 
 	l->task = t;
 	t->host = xstrdup(l->host);
 	t->failing = l->failed;
-	t->queue = q;
+	t->msg.run = lookup_home;
 	if (!t->failing) /* those have their half already */
 		timer_set(&l->late, rs->opt.late_ms);
-	pthread_mutex_lock(&q->mu);
-	if (t->failing)
-		STAILQ_INSERT_TAIL(&q->failing, t, link);
-	else
-		STAILQ_INSERT_TAIL(&q->good, t, link);
-	pthread_cond_signal(&q->wake);
-	pthread_mutex_unlock(&q->mu);
-}
-
-/* Under mu, which it gives back. */
-static void write_off(struct queue *q, struct task *t)
-{
-	bool more;
-
-	t->late = true;
-	q->late++;
-	more = !has_enough_threads(q);
-	if (more) {
-		q->threads++;
-		q->refs++;
-	}
-	pthread_mutex_unlock(&q->mu);
-	if (!more || thread_try("resolve", resolver_thread, q))
-		return;
-	pthread_mutex_lock(&q->mu);
-	q->threads--;
-	queue_unref(q);
+	resolve_queue_put(rs->queue, t);
 }
 
 static void lookup_late(void *arg)
 {
 	struct lookup *l = arg;
-	struct queue *q = l->resolver->queue;
+	struct resolver *rs = l->resolver;
 
 	if (!l->task)
 		return;
-	pthread_mutex_lock(&q->mu);
-	if (l->task->running) {
+	if (resolve_queue_late(rs->queue, l->task))
 		l->failed = true;
-		write_off(q, l->task);
-		return;
-	}
-	pthread_mutex_unlock(&q->mu);
-	/* Still in the queue, or on its way home. */
-	timer_set(&l->late, l->resolver->opt.late_ms);
+	else
+		timer_set(&l->late, rs->opt.late_ms);
 }
 
 static void resolution_fire(void *arg)
@@ -476,57 +263,24 @@ struct resolver *resolver_new(struct loop *l,
 			      const struct resolver_options *opt)
 {
 	struct resolver *rs = xcalloc(1, sizeof(*rs));
-	struct queue *q = xcalloc(1, sizeof(*q));
-	unsigned n = opt->threads ? opt->threads : 4;
 
 	rs->loop = l;
 	rs->opt.fresh_ms = opt->fresh_ms ? opt->fresh_ms : 30000;
 	rs->opt.late_ms = opt->late_ms ? opt->late_ms : 500;
 	LIST_INIT(&rs->lookups);
-	pthread_mutex_init(&q->mu, NULL);
-	pthread_cond_init(&q->wake, NULL);
-	STAILQ_INIT(&q->good);
-	STAILQ_INIT(&q->failing);
-	n = MAX(n, 2); /* half of one thread is none */
-	q->failing_max = n / 2;
-	q->threads = q->threads_wanted = n;
-	q->loop = l;
-	q->resolver = rs;
-	rs->queue = q;
-	q->refs = n + 1;
-	for (unsigned i = 0; i < n; i++)
-		pthread_detach(thread_start("resolve", resolver_thread, q));
+	rs->queue = resolve_queue_new(l, rs, opt->threads ? opt->threads : 4);
 	return rs;
-}
-
-static void drop_tasks(struct tasks *tasks)
-{
-	struct task *t;
-
-	while ((t = STAILQ_FIRST(tasks))) {
-		STAILQ_REMOVE_HEAD(tasks, link);
-		task_free(t);
-	}
 }
 
 void resolver_free(struct resolver **rsp)
 {
 	struct resolver *rs = *rsp;
 	struct lookup *l;
-	struct queue *q;
 
 	if (!rs)
 		return;
 	*rsp = NULL;
-	q = rs->queue;
-	pthread_mutex_lock(&q->mu);
-	q->closed = true;
-	q->loop = NULL;
-	q->resolver = NULL;
-	drop_tasks(&q->good);
-	drop_tasks(&q->failing);
-	pthread_cond_broadcast(&q->wake);
-	queue_unref(q);
+	resolve_queue_close(&rs->queue);
 	while ((l = LIST_FIRST(&rs->lookups)))
 		lookup_free(l);
 	free(rs);
