@@ -2,9 +2,10 @@
 #ifndef PROXY_FETCH_H
 #define PROXY_FETCH_H
 /*
- * One HTTP exchange with one URL, on the fetch loop.  The only file that uses
- * libcurl.  It knows nothing of registries, tokens or redirects: a 3xx or 401
- * is an answer like any other (proxy/call.h goes on from there).
+ * One HTTP exchange with one URL, on the fetch loop.  Nobody but its files
+ * (proxy/fetch_int.h) uses libcurl.  It knows nothing of registries, tokens or
+ * redirects: a 3xx or 401 is an answer like any other (proxy/call.h goes on
+ * from there).
  *
  * Names are never resolved here: the caller hands over addresses that a
  * resolver has looked up and the policy has judged.  The address really

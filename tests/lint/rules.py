@@ -12,7 +12,7 @@ FLAGS = """
 # The one list of who meets which outside library.
 CONFINED = {
     "<lmdb.h": {"cache/index_int.h"},
-    "<curl/": {"proxy/fetch.c"},
+    "<curl/": {"proxy/fetch_int.h"},
     "<openssl/evp.h": {"cache/digest.c"},
     "<jansson.h": {
         "cache/manifest_int.h",
@@ -31,7 +31,7 @@ CONFINED = {
         "proxy/conn_impl.h",
         "proxy/conn_life.c",
         "proxy/control.c",
-        "proxy/fetch.c",
+        "proxy/fetch_multi.c",
         "proxy/job.c",
         "proxy/listen.c",
         "proxy/loop.c",
