@@ -124,6 +124,7 @@ void call_free(struct call *c)
 		TAILQ_REMOVE(&c->caller->ready, c, ready_link);
 	LIST_REMOVE(c, link);
 	endpoint_settled(c);
+	timer_release(&c->body);
 	dial_cancel(&c->dial);
 	credential_cancel(&c->cred_ask);
 	token_cancel(&c->token_ask);
@@ -315,6 +316,7 @@ struct call *call_start(struct caller *cr, const struct call_spec *spec,
 	c->endpoint = -1;
 	c->own_class = ENDPOINT_CLASS_UNKNOWN;
 	c->pool = spec->what == CALL_BLOB ? FETCH_BLOB : FETCH_SMALL;
+	timer_init(&c->body, cr->loop, call_body_late, c);
 	LIST_INSERT_HEAD(&cr->calls, c, link);
 	call_soon(c, STEP_PICK);
 	return c;

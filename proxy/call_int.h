@@ -133,7 +133,8 @@ struct call {
 	unsigned status;
 	bool discard; /* this body is nobody's */
 	size_t discarded;
-	bool delivered; /* head was called */
+	bool delivered;    /* head was called */
+	struct timer body; /* an absolute deadline, unless it is a blob */
 	bool counted_blob;
 	LIST_ENTRY(call) blob_link;
 	bool has_digest;
@@ -189,6 +190,8 @@ bool call_pinged(struct call *c, const struct fetch_head *h);
 
 void call_send_step(struct call *c);
 void call_ping_step(struct call *c);
+/* The body has taken too long. */
+void call_body_late(void *arg);
 /* For heads, which are shown inside libcurl; as fetch_events.head. */
 /* This answer only says how to go on: `next`, once it has ended. */
 bool call_go_on(struct call *c, const struct fetch_head *h,

@@ -138,13 +138,9 @@ static bool redirect(struct call *c, const struct fetch_head *h)
 	return call_go_on(c, h, STEP_SEND);
 }
 
-static bool on_head(void *arg, const struct fetch_head *h)
+/* What this head means, and whether its body is wanted. */
+static bool judge_head(struct call *c, const struct fetch_head *h)
 {
-	struct call *c = arg;
-
-	assert(c->magic == CALL_MAGIC);
-	if (c->over)
-		return false;
 	c->status = fetch_head_status(h);
 	note_head(c, h);
 	if (c->status >= 500 && c->redirects == 0 && call_has_other(c)) {
@@ -161,6 +157,22 @@ static bool on_head(void *arg, const struct fetch_head *h)
 	if (is_redirect(c->status))
 		return redirect(c, h);
 	return call_deliver(c, h);
+}
+
+/* A blob comes at its own pace.  Anything else is small, and one that drips
+ * would keep whoever waits for it for as long as it likes. */
+static bool on_head(void *arg, const struct fetch_head *h)
+{
+	struct call *c = arg;
+	bool more;
+
+	assert(c->magic == CALL_MAGIC);
+	if (c->over)
+		return false;
+	more = judge_head(c, h);
+	if (more && (c->discard || c->what != CALL_BLOB))
+		timer_set(&c->body, call_conf(c)->answer_ms);
+	return more;
 }
 
 static enum fetch_take on_data(void *arg, const void *buf, size_t len)
@@ -219,6 +231,7 @@ static void on_done(void *arg, enum err err, const struct why *why)
 	assert(c->magic == CALL_MAGIC);
 	c->dial = NULL;
 	c->discard = false;
+	timer_clear(&c->body);
 	if (c->over)
 		return;
 	if (c->delivered) {
@@ -233,6 +246,21 @@ static void on_done(void *arg, enum err err, const struct why *why)
 	} else {
 		broken(c, err, why);
 	}
+}
+
+void call_body_late(void *arg)
+{
+	struct call *c = arg;
+	struct why why;
+
+	assert(c->magic == CALL_MAGIC);
+	if (c->over || !c->dial)
+		return;
+	dial_cancel(&c->dial);
+	why_set(&why, ERR_TIMEOUT,
+		"its answer took longer than %" PRIu64 " ms (answer)",
+		call_conf(c)->answer_ms);
+	on_done(c, ERR_TIMEOUT, &why);
 }
 
 static const struct fetch_events call_dial_events = {

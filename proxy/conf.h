@@ -157,6 +157,7 @@ struct conf_upstream {
 	uint64_t connect_ms;
 	uint64_t first_byte_ms;
 	uint64_t stall_ms;
+	uint64_t answer_ms;
 	uint64_t token_ms;
 	uint64_t linger_ms;
 	uint64_t mismatch_hold_ms;

@@ -30,8 +30,10 @@ class Pace:
 
     @property
     def step(self):
-        """Bytes to send at once: about 2 ms worth, so that bursts are short."""
-        return max(1024, min(SEND_MAX, int(self.rate / 500)))
+        """Bytes to send at once: about 2 ms worth, so that bursts are short;
+        one at a time where that is slow."""
+        return 1 if self.rate < 1000 else \
+            max(1024, min(SEND_MAX, int(self.rate / 500)))
 
     def take(self, count):
         """Wait until `count` more bytes may go."""

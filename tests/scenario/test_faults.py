@@ -311,6 +311,39 @@ def test_checks_are_never_behind_blob_transfers(up, new_entrepot, image):
         client.check_blob(one.join(), blob)
 
 
+# ---- a byte at a time ----
+
+@pytest.mark.parametrize("kind", ["manifest", "token", "tags", "referrers"])
+def test_small_answer_that_drips_ends(up, new_entrepot, image, kind):
+    """Each byte is in time; all of them would take minutes."""
+    entrepot = new_entrepot(up, answer=seconds(0.5), token=seconds(0.5),
+                            retries=0)
+    up.put_image(NAME, "1", image)
+    if kind == "token":
+        up.require_login()
+    fault = up.fault(kind=kind, method="GET", rate=20, body=b" " * 4000)
+    path = {"tags": "tags/list", "referrers": f"referrers/{image.digest}"}.get(
+        kind, "manifests/1")
+    start = time.monotonic()
+    answer = entrepot.get(f"/v2/{NAME}/{path}")
+    assert time.monotonic() - start < 10 * SLOW
+    assert fault.hits
+    assert answer.status == 504, answer
+    assert "docker.io" in answer.message
+    wait_until(lambda: all(r.ended for r in fault.met), 5)
+
+
+def test_redirect_whose_body_drips_is_followed(up, new_entrepot, image):
+    entrepot = new_entrepot(up, answer=seconds(0.5))
+    up.put_image(NAME, "1", image)
+    fault = up.fault(kind="blob", rate=20, body=b" " * 4000)
+    start = time.monotonic()
+    blob = image.layers[0]
+    client.check_blob(entrepot.blob(NAME, blob.digest), blob)
+    assert time.monotonic() - start < 10 * SLOW
+    assert fault.hits == 1
+
+
 def test_max_rate(up, new_entrepot):
     entrepot = new_entrepot(up, max_rate="1M")
     blob = content.make_blob(content.MIB, "rate")
