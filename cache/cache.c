@@ -308,14 +308,14 @@ void cache_close(struct cache **cp)
 	struct cache *c = *cp;
 
 	*cp = NULL;
+	if (c->recovery)
+		recovery_free(&c->recovery);
 	if (c->index) {
 		cache_flush_recency(c);
 		index_close(&c->index);
 	}
 	recency_free(&c->recency);
 	blobs_free(&c->blobs);
-	if (c->recovery)
-		recovery_free(&c->recovery);
 	staged_free(&c->staged);
 	if (c->space)
 		space_free(&c->space);

@@ -80,6 +80,10 @@ struct publishing {
 enum err publish_staged(struct cache *c, struct publishing *pub,
 			struct why *why) MUST_CHECK;
 
+/* Take the name in blobs/ that a staged file `fd` of `dg` has got before the
+ * restart, unless there is a record by now.  Worker, with the hold. */
+void publish_undo(struct cache *c, int fd, const struct digest *dg);
+
 /* Only the links of `pub`, to a blob that was published already.  ERR_IO also
  * if it was removed since. */
 enum err publish_links(struct cache *c, const struct publishing *pub,
@@ -118,10 +122,8 @@ void blobs_prime(struct cache *c, const struct digest *dg, uint64_t size);
 
 /* List partial/ and the trash rows.  Main thread. */
 enum err recovery_list(struct cache *c, struct why *why) MUST_CHECK;
+/* Before the index is closed. */
 void recovery_free(struct recovery **r);
-/* A staged file with two links was met; the caller has marked it. */
-void recovery_add_staged(struct cache *c, const struct digest *dg,
-			 const char *path);
 
 /* For index_options.health, with the cache as its argument: passes the
  * index's change of health on as a cache event (cache/change.c). */

@@ -35,7 +35,7 @@ void partial_end(struct partial *p)
 
 /* ---- the hash ---- */
 
-/* Once all is hashed: is it the digest?  With hash_mu. */
+/* With hash_mu. */
 static void settle(struct partial *p)
 {
 	struct hasher *end;
@@ -55,6 +55,13 @@ static void settle(struct partial *p)
 	p->proven = right;
 	p->mismatch = !right;
 	pthread_mutex_unlock(&p->mu);
+}
+
+void partial_settle(struct partial *p)
+{
+	pthread_mutex_lock(&p->hash_mu);
+	settle(p);
+	pthread_mutex_unlock(&p->hash_mu);
 }
 
 static void hash_bytes(struct partial *p, const void *buf, size_t len)
@@ -195,6 +202,7 @@ static enum err write_hole(struct partial *p, uint64_t off, const uint8_t *buf,
 	enum err err;
 	int error;
 
+	assert(!p->complete);
 	if (p->held.n >= PARTIAL_EXTENTS_MAX && is_new_piece(p, off, len))
 		return why_set(why, ERR_NO_SPACE,
 			       "%s is in more than %d pieces already", p->path,
@@ -311,9 +319,7 @@ enum err partial_set_size(struct partial *p, uint64_t size, struct why *why)
 			       "the blob has %" PRIu64 " bytes, of which "
 			       "%" PRIu64 " are here already",
 			       size, last);
-	pthread_mutex_lock(&p->hash_mu);
-	settle(p);
-	pthread_mutex_unlock(&p->hash_mu);
+	partial_settle(p);
 	return ERR_OK;
 }
 
@@ -387,7 +393,7 @@ void partial_discard(struct partial *p)
  * and with one link it is nobody's blob yet. */
 static enum err trim(struct partial *p, struct why *why)
 {
-	if (ftruncate(p->fd, (off_t)p->size) == 0)
+	if (p->complete || ftruncate(p->fd, (off_t)p->size) == 0)
 		return ERR_OK;
 	return store_error(why, errno, "cut", p->path);
 }
@@ -432,13 +438,16 @@ enum err partial_publish(struct partial *p, const struct publish_repo *repos,
 	return err;
 }
 
-/* A reboot trusts only what is synced; so what is kept is synced first. */
+/* A reboot trusts only what is synced; so what is kept is synced first.  A
+ * complete file that could not be published has one name again, and then its
+ * map is what speaks for it. */
 void partial_settle_down(struct partial *p)
 {
 	struct why why;
 
 	partial_begin(p);
-	if (!p->nameless && p->since_sync && sync_step(p, &why) != ERR_OK)
+	if (!p->nameless && (p->since_sync || p->complete) &&
+	    sync_step(p, &why) != ERR_OK)
 		give_up(p, &why);
 	partial_end(p);
 }

@@ -19,8 +19,8 @@
  * written and the extents synced.  After a crash of ours the written ones
  * count (the kernel has the bytes); after another boot only the synced ones.
  * It is written after the bytes it speaks of, every MAP_STEP bytes and at
- * close.  A file with two links is complete and already a blob's inode: it is
- * never opened for writing.
+ * close.  A file with two links is complete and may be a blob's inode: all of
+ * it is held from the start, and it is never written or cut.
  */
 #include "cache/cache.h"
 #include "cache/extent.h"
@@ -33,12 +33,11 @@ struct partial;
 /*
  * Open or make the partial of (dg, host).  What its map vouches for is held;
  * the hash starts at zero and catches up by partial_hash().
- * ERR_NO_SPACE: below min_free, nothing is made.  ERR_BUSY: its bytes are
- * being published by start-up's recovery; try later.  ERR_IO.  Worker.
+ * ERR_NO_SPACE: below min_free, nothing is made.  ERR_IO.  Worker.
  *
- * Where it is open already (the readers of a flight that has ended), the same
- * partial is given with one more user: each closes it once, and writers take
- * turns.
+ * Where it is open already (the readers of a flight that has ended, start-up's
+ * recovery), the same partial is given with one more user: each closes it
+ * once, and writers take turns.
  */
 enum err partial_open(struct cache *c, const struct digest *dg,
 		      const char *host, struct partial **out,

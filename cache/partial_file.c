@@ -85,8 +85,7 @@ static enum err identify(struct partial *p, uint64_t *length, struct why *why)
 		return store_error(why, errno, "look at", p->path);
 	if (!S_ISREG(st.stx_mode))
 		return why_set(why, ERR_IO, "%s is not a file", p->path);
-	if (st.stx_nlink != 1)
-		return why_set(why, ERR_BUSY, "%s is being published", p->path);
+	p->complete = st.stx_nlink > 1;
 	p->id.ino = st.stx_ino;
 	if (st.stx_mask & STATX_BTIME) {
 		p->id.birth_s = (uint64_t)st.stx_btime.tv_sec;
@@ -94,6 +93,20 @@ static enum err identify(struct partial *p, uint64_t *length, struct why *why)
 	}
 	*length = st.stx_size;
 	return ERR_OK;
+}
+
+/* Whatever the map says: it was complete, and synced, before it got its second
+ * name. */
+static void hold_all(struct partial *p, uint64_t length)
+{
+	extent_release(&p->held);
+	extent_init(&p->held);
+	if (length)
+		extent_add(&p->held, 0, length);
+	extent_copy(&p->synced, &p->held);
+	p->held_bytes = length;
+	p->size = length;
+	partial_settle(p);
 }
 
 static enum err open_files(struct partial *p, struct why *why)
@@ -119,6 +132,10 @@ static enum err open_files(struct partial *p, struct why *why)
 	if (error)
 		return store_error(why, error, "open", p->map);
 	read_map(p, length);
+	if (p->complete) {
+		hold_all(p, length);
+		return ERR_OK;
+	}
 	/* Bytes that no map vouches for are no use, and take room. */
 	if (p->held.n == 0 && length && ftruncate(p->fd, 0) != 0)
 		return store_error(why, errno, "cut", p->path);
@@ -159,35 +176,16 @@ static void partial_free(struct partial *p)
 	free(p);
 }
 
-/* What could not be opened.  One with two links becomes start-up's work after
- * all: a publication could not take its staged name away. */
-static void not_opened(struct cache *c, struct staged *s, enum err err)
+enum err partial_open_path(struct cache *c, const struct digest *dg,
+			   const char *path, struct partial **out,
+			   struct why *why)
 {
-	if (err != ERR_BUSY) {
-		staged_gone(c->staged, s);
-		return;
-	}
-	staged_recovering(c->staged, s);
-	recovery_add_staged(c, &s->dg, s->path);
-}
-
-enum err partial_open(struct cache *c, const struct digest *dg,
-		      const char *host, struct partial **out, struct why *why)
-{
-	enum err err = space_check(c->space, why);
-	char path[PATH_LEN_MAX];
+	struct staged *s = staged_take(c->staged, dg, path, out);
 	struct partial *p;
-	struct staged *s;
+	enum err err;
 
-	*out = NULL;
-	if (err != ERR_OK)
-		return err;
-	staged_path(dg, host, path);
-	err = staged_take(c->staged, dg, path, &s, out);
-	if (err == ERR_BUSY)
-		return why_set(why, err, "%s is being published", path);
-	if (err != ERR_OK || *out)
-		return err;
+	if (*out)
+		return ERR_OK;
 	p = partial_new(c, s);
 	err = open_files(p, why);
 	if (err == ERR_OK) {
@@ -195,9 +193,22 @@ enum err partial_open(struct cache *c, const struct digest *dg,
 		*out = p;
 	} else {
 		partial_free(p);
-		not_opened(c, s, err);
+		staged_gone(c->staged, s);
 	}
 	return err;
+}
+
+enum err partial_open(struct cache *c, const struct digest *dg,
+		      const char *host, struct partial **out, struct why *why)
+{
+	enum err err = space_check(c->space, why);
+	char path[PATH_LEN_MAX];
+
+	*out = NULL;
+	if (err != ERR_OK)
+		return err;
+	staged_path(dg, host, path);
+	return partial_open_path(c, dg, path, out, why);
 }
 
 bool partial_exists(struct cache *c, const struct digest *dg, const char *host)
@@ -217,12 +228,26 @@ static void unlink_both(struct partial *p)
 		(void)!store_unlink(p->c, p->path);
 }
 
+/* The name in blobs/ as well, unless it has its record. */
+static void unlink_complete(struct partial *p)
+{
+	struct hold hold;
+
+	hold_wait(p->c->holds, &hold, &p->dg);
+	publish_undo(p->c, p->fd, &p->dg);
+	unlink_both(p);
+	hold_release(p->c->holds, &hold);
+}
+
 void partial_forget(struct partial *p)
 {
 	if (p->nameless)
 		return;
 	staged_end(p->c->staged, p->staged);
-	unlink_both(p);
+	if (p->complete)
+		unlink_complete(p);
+	else
+		unlink_both(p);
 	p->nameless = true;
 	staged_gone(p->c->staged, p->staged);
 }
@@ -248,7 +273,7 @@ void partial_close(struct partial **pp)
 		return;
 	if (p->nameless) {
 		staged_release(&s);
-	} else if (p->held.n == 0) {
+	} else if (p->held.n == 0 && !p->complete) {
 		unlink_both(p);
 		staged_gone(table, s);
 	} else {

@@ -2,8 +2,9 @@
 #ifndef CACHE_PARTIAL_INT_H
 #define CACHE_PARTIAL_INT_H
 /*
- * A partial from within, for cache/partial.c (bytes, hash, publication) and
- * cache/partial_file.c (its two files: opening, the map, closing).
+ * A partial from within, for cache/partial.c (bytes, hash, publication),
+ * cache/partial_file.c (its two files: opening, the map, closing) and
+ * cache/recover.c (those that start-up finds complete).
  */
 #include "cache/cache_int.h"
 #include "cache/partial.h"
@@ -37,6 +38,12 @@ struct partial {
 	uint64_t hashed; /* hash_at, for those who do not wait for a hash */
 	bool proven, mismatch;
 
+	/*
+	 * The file has two names: it is whole, and perhaps a blob's inode, so
+	 * it is never written or cut.  Set at opening.
+	 */
+	bool complete;
+
 	/* The writer's own. */
 	bool nameless; /* discarded or published: its names are not ours */
 	bool published;
@@ -45,6 +52,12 @@ struct partial {
 	uint64_t since_map, since_writeback, since_sync;
 	struct space_share share;
 };
+
+/* partial_open() by the staged file's path, and without asking for room: for
+ * start-up's recovery, which makes none but frees some. */
+enum err partial_open_path(struct cache *c, const struct digest *dg,
+			   const char *path, struct partial **out,
+			   struct why *why) MUST_CHECK;
 
 void partial_begin(struct partial *p);
 void partial_end(struct partial *p);
@@ -61,6 +74,8 @@ void partial_published(struct partial *p);
 
 /* ---- cache/partial.c ---- */
 
+/* Once all is hashed: is it the digest? */
+void partial_settle(struct partial *p);
 /* Make what is held worth keeping: sync, map. */
 void partial_settle_down(struct partial *p);
 

@@ -218,6 +218,26 @@ enum err publish_staged(struct cache *c, struct publishing *pub,
 	return err;
 }
 
+static bool is_its_name(struct cache *c, int fd, const struct digest *dg,
+			const char *path)
+{
+	struct stat ours, named;
+	struct blob_row row;
+
+	return store_blob_row(c, dg, &row) == ERR_NOT_FOUND &&
+	       fstat(fd, &ours) == 0 &&
+	       fstatat(c->data_fd, path, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
+void publish_undo(struct cache *c, int fd, const struct digest *dg)
+{
+	char path[PATH_LEN_MAX];
+
+	if (is_its_name(c, fd, dg, blob_path(dg, path)))
+		(void)!store_unlink(c, path);
+}
+
 enum err publish_links(struct cache *c, const struct publishing *pub,
 		       struct why *why)
 {

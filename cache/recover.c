@@ -8,8 +8,11 @@
  *   two links   complete, and a blob's inode: with a record the staged name
  *               goes; without, it is hashed again and published
  *   a map alone, a large manifest's staged file: removed
+ *
+ * A flight may want the same file before its turn has come, or meanwhile: they
+ * share the partial, and who comes first does the rest.
  */
-#include "cache/cache_int.h"
+#include "cache/partial_int.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,9 +23,9 @@
 
 /* Nobody asked for the rest of it in so long. */
 #define PARTIAL_AGE_MAX_S ((uint64_t)7 * 24 * 3600)
-/* What one step reads. */
+/* What one step hashes, and how much at a time: others take turns. */
 #define RECOVER_STEP (16 * MIB)
-#define RECOVER_BUF ((size_t)64 * 1024)
+#define RECOVER_PIECE ((uint64_t)64 * 1024)
 
 enum leftover_kind { LEFT_TRASH, LEFT_REMOVE, LEFT_COMPLETE };
 
@@ -31,10 +34,7 @@ struct leftover {
 	enum leftover_kind kind;
 	struct digest dg; /* not of LEFT_TRASH */
 	char path[PATH_LEN_MAX];
-	/* Of LEFT_COMPLETE, once it is being hashed. */
-	int fd;
-	struct hasher *hasher;
-	uint64_t at;
+	struct partial *partial; /* of LEFT_COMPLETE, once it is being hashed */
 };
 
 struct recovery {
@@ -51,16 +51,14 @@ static struct leftover *leftover_new(enum leftover_kind kind,
 	l->kind = kind;
 	if (dg)
 		l->dg = *dg;
-	l->fd = -1;
 	snprintf(l->path, sizeof(l->path), "%s", path);
 	return l;
 }
 
 static void leftover_free(struct leftover *l)
 {
-	if (l->fd >= 0)
-		close(l->fd);
-	hasher_free(&l->hasher);
+	if (l->partial)
+		partial_close(&l->partial);
 	free(l);
 }
 
@@ -85,12 +83,6 @@ void recovery_free(struct recovery **rp)
 	free(r);
 }
 
-void recovery_add_staged(struct cache *c, const struct digest *dg,
-			 const char *path)
-{
-	append(c->recovery, leftover_new(LEFT_COMPLETE, dg, path));
-}
-
 /* ---- the list ---- */
 
 static bool is_old(const struct stat *st)
@@ -107,19 +99,20 @@ static bool is_small(const char *path)
 	return path[strlen(path) - 1] == '@';
 }
 
+/* No use to anybody. */
+static bool is_remains(const struct stat *st, const char *path)
+{
+	return st->st_nlink == 1 && (is_old(st) || is_small(path));
+}
+
 static void found_staged(struct cache *c, const struct digest *dg,
 			 const char *path, const struct stat *st)
 {
-	enum leftover_kind kind = LEFT_COMPLETE;
-
-	if (st->st_nlink == 1 && !is_old(st) && !is_small(path)) {
-		staged_found(c->staged, dg, path, STAGED_KEPT);
-		return;
-	}
-	if (st->st_nlink == 1)
-		kind = LEFT_REMOVE;
-	staged_found(c->staged, dg, path, STAGED_RECOVERING);
-	append(c->recovery, leftover_new(kind, dg, path));
+	staged_found(c->staged, dg, path);
+	if (is_remains(st, path))
+		append(c->recovery, leftover_new(LEFT_REMOVE, dg, path));
+	else if (st->st_nlink > 1)
+		append(c->recovery, leftover_new(LEFT_COMPLETE, dg, path));
 }
 
 /* A map goes with its file; alone it is left over. */
@@ -130,7 +123,7 @@ static void found_map(struct cache *c, const struct digest *dg, char *path)
 	path[strlen(path) - strlen(".map")] = '\0';
 	if (fstatat(c->data_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return;
-	staged_found(c->staged, dg, path, STAGED_RECOVERING);
+	staged_found(c->staged, dg, path);
 	append(c->recovery, leftover_new(LEFT_REMOVE, dg, path));
 }
 
@@ -215,147 +208,115 @@ static void unlink_both(struct cache *c, const char *path)
 		(void)!store_unlink(c, path);
 }
 
+/* Unless somebody has, or had, a use for it since start-up. */
 static void remove_staged(struct cache *c, const struct leftover *l)
 {
+	struct partial *open;
+	struct staged *s = staged_take(c->staged, &l->dg, l->path, &open);
 	struct hold hold;
+	struct stat st;
 
-	hold_wait(c->holds, &hold, &l->dg);
-	unlink_both(c, l->path);
-	hold_release(c->holds, &hold);
-}
-
-/* Is there a record, so that only the staged name is left over? */
-static bool finish_recorded(struct cache *c, const struct leftover *l)
-{
-	struct blob_row row;
-	struct hold hold;
-	bool recorded;
-
-	hold_wait(c->holds, &hold, &l->dg);
-	recorded = store_blob_row(c, &l->dg, &row) == ERR_OK;
-	if (recorded)
+	if (open) {
+		partial_close(&open);
+		return;
+	}
+	hold_wait(c->holds, &hold, &l->dg); /* a manifest is staged under it */
+	if (fstatat(c->data_fd, l->path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !is_remains(&st, l->path)) {
+		staged_kept(c->staged, s);
+	} else {
 		unlink_both(c, l->path);
+		staged_gone(c->staged, s);
+	}
 	hold_release(c->holds, &hold);
-	return recorded;
 }
 
-/* With the hold: the name in blobs/, if it is this inode and no record speaks
- * of it. */
-static void unlink_twin(struct cache *c, const struct leftover *l)
+static bool is_recorded(struct cache *c, const struct digest *dg)
 {
-	char path[PATH_LEN_MAX];
-	struct stat ours, twin;
 	struct blob_row row;
 
-	if (store_blob_row(c, &l->dg, &row) == ERR_NOT_FOUND &&
-	    fstat(l->fd, &ours) == 0 &&
-	    fstatat(c->data_fd, blob_path(&l->dg, path), &twin,
-		    AT_SYMLINK_NOFOLLOW) == 0 &&
-	    ours.st_ino == twin.st_ino && ours.st_dev == twin.st_dev)
-		(void)!store_unlink(c, path);
+	return store_blob_row(c, dg, &row) == ERR_OK;
 }
 
 static void throw_away(struct cache *c, const struct leftover *l,
 		       const struct why *why)
 {
-	struct hold hold;
-
-	hold_wait(c->holds, &hold, &l->dg);
-	unlink_twin(c, l);
-	unlink_both(c, l->path);
-	hold_release(c->holds, &hold);
+	partial_discard(l->partial);
 	cache_tell(c, CACHE_DISCARDED, &l->dg, why);
 }
 
-/* All is hashed.  True: the file is still there, as a partial again. */
-static bool judge(struct cache *c, struct leftover *l)
+/* Hash it on.  *more as of partial_hash(). */
+static enum err hash_some(struct leftover *l, bool *more, struct why *why)
 {
-	struct publishing pub = {
-	    .fd = l->fd,
-	    .path = l->path,
-	    .dg = l->dg,
-	    .size = l->at,
-	};
-	struct digest dg;
+	enum err err = ERR_OK;
+
+	*more = true;
+	for (uint64_t n = 0; err == ERR_OK && *more && n < RECOVER_STEP;
+	     n += RECOVER_PIECE)
+		err = FAULT(recover_read)
+			  ? why_set(why, ERR_CORRUPT, "%s cannot be read",
+				    l->path)
+			  : partial_hash(l->partial, RECOVER_PIECE, more, why);
+	return err;
+}
+
+/* All is hashed. */
+static void judge(struct cache *c, struct leftover *l)
+{
+	struct partial_view view;
 	struct why why;
 
-	hasher_final(l->hasher, &dg);
-	if (!digest_equal(&dg, &l->dg)) {
-		why_set(&why, ERR_MISMATCH,
-			"%s was complete before the restart and has other "
-			"bytes now",
-			l->path);
+	partial_view(l->partial, &view);
+	if (view.proven) {
+		/* What cannot be published now is a partial again. */
+		(void)!partial_publish(l->partial, NULL, 0, &why);
+		return;
+	}
+	why_set(&why, ERR_MISMATCH,
+		"%s was complete before the restart and has other bytes now",
+		l->path);
+	throw_away(c, l, &why);
+}
+
+/* One step of a complete file.  True: done with it. */
+static bool step_complete(struct cache *c, struct leftover *l)
+{
+	struct why why;
+	enum err err;
+	bool more;
+
+	if (!l->partial &&
+	    partial_open_path(c, &l->dg, l->path, &l->partial, &why) != ERR_OK)
+		return true; /* not ours to read */
+	if (!l->partial->complete)
+		return true; /* thrown away, and under way afresh */
+	if (is_recorded(c, &l->dg)) {
+		partial_discard(l->partial); /* only a name is left over */
+		return true;
+	}
+	err = hash_some(l, &more, &why);
+	if (err == ERR_OK && more)
+		return false;
+	if (err == ERR_OK)
+		judge(c, l);
+	else if (err == ERR_CORRUPT)
 		throw_away(c, l, &why);
-		return false;
-	}
-	if (publish_staged(c, &pub, &why) == ERR_OK)
-		return false;
-	if (!pub.sync_failed)
-		return true;
-	throw_away(c, l, &why);
-	return false;
-}
-
-static ssize_t hash_some(struct leftover *l)
-{
-	uint8_t *buf = xmalloc(RECOVER_BUF);
-	ssize_t n = 1, total = 0;
-
-	while (n > 0 && (uint64_t)total < RECOVER_STEP) {
-		n = FAULT(recover_read)
-			? -1
-			: store_pread(l->fd, buf, RECOVER_BUF, l->at);
-		if (n > 0) {
-			hasher_update(l->hasher, buf, (size_t)n);
-			l->at += (uint64_t)n;
-			total += n;
-		}
-	}
-	free(buf);
-	return n < 0 ? n : total;
-}
-
-/* One step of a complete file.  True: done with it; *kept as in judge(). */
-static bool step_complete(struct cache *c, struct leftover *l, bool *kept)
-{
-	struct why why;
-	ssize_t n;
-
-	*kept = false;
-	if (l->fd < 0) {
-		if (finish_recorded(c, l))
-			return true;
-		l->fd = store_open(c, l->path, O_RDONLY);
-		if (l->fd < 0)
-			return true; /* gone, or not ours to read */
-		l->hasher = hasher_new(l->dg.alg);
-	}
-	n = hash_some(l);
-	if (n > 0)
-		return false;
-	if (n == 0) {
-		*kept = judge(c, l);
-		return true;
-	}
-	why_set(&why, ERR_CORRUPT, "%s cannot be read", l->path);
-	throw_away(c, l, &why);
 	return true;
 }
 
 /* True: it is done, and nothing more is to be done for it. */
 static bool step(struct cache *c, struct leftover *l)
 {
-	bool kept = false;
-
-	if (l->kind == LEFT_TRASH) {
+	switch (l->kind) {
+	case LEFT_TRASH:
 		trash_finish(c, l->path);
 		return true;
-	}
-	if (l->kind == LEFT_REMOVE)
+	case LEFT_REMOVE:
 		remove_staged(c, l);
-	else if (!step_complete(c, l, &kept))
-		return false;
-	staged_recovered(c->staged, &l->dg, l->path, kept);
+		return true;
+	case LEFT_COMPLETE:
+		return step_complete(c, l);
+	}
 	return true;
 }
 

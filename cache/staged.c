@@ -57,23 +57,23 @@ static struct staged *find(struct staged_files *t, const struct digest *dg,
 }
 
 static struct staged *add(struct staged_files *t, const struct digest *dg,
-			  const char *path, enum staged_state state)
+			  const char *path)
 {
 	struct staged *s = xcalloc(1, sizeof(*s));
 
 	s->dg = *dg;
-	s->state = state;
+	s->state = STAGED_KEPT;
 	snprintf(s->path, sizeof(s->path), "%s", path);
 	LIST_INSERT_HEAD(bucket_of(t, dg), s, link);
 	return s;
 }
 
 void staged_found(struct staged_files *t, const struct digest *dg,
-		  const char *path, enum staged_state state)
+		  const char *path)
 {
 	pthread_mutex_lock(&t->mu);
 	assert(!find(t, dg, path));
-	add(t, dg, path, state);
+	add(t, dg, path);
 	pthread_mutex_unlock(&t->mu);
 }
 
@@ -88,28 +88,23 @@ bool staged_exists(struct staged_files *t, const struct digest *dg,
 	return found;
 }
 
-enum err staged_take(struct staged_files *t, const struct digest *dg,
-		     const char *path, struct staged **out,
-		     struct partial **open)
+struct staged *staged_take(struct staged_files *t, const struct digest *dg,
+			   const char *path, struct partial **open)
 {
-	enum err err = ERR_OK;
 	struct staged *s;
 
 	pthread_mutex_lock(&t->mu);
 	while ((s = find(t, dg, path)) && s->state == STAGED_MOVING)
 		pthread_cond_wait(&t->moved, &t->mu);
 	if (!s)
-		s = add(t, dg, path, STAGED_KEPT);
-	*out = s;
+		s = add(t, dg, path);
 	*open = s->open;
-	if (s->state == STAGED_RECOVERING)
-		err = ERR_BUSY;
-	else if (s->state == STAGED_OPEN)
+	if (s->state == STAGED_OPEN)
 		s->users++;
 	else
 		s->state = STAGED_MOVING;
 	pthread_mutex_unlock(&t->mu);
-	return err;
+	return s;
 }
 
 /* With the lock held. */
@@ -179,29 +174,4 @@ void staged_release(struct staged **s)
 	assert((*s)->gone && (*s)->users == 0);
 	free(*s);
 	*s = NULL;
-}
-
-void staged_recovering(struct staged_files *t, struct staged *s)
-{
-	pthread_mutex_lock(&t->mu);
-	set_state(t, s, STAGED_RECOVERING);
-	pthread_mutex_unlock(&t->mu);
-}
-
-void staged_recovered(struct staged_files *t, const struct digest *dg,
-		      const char *path, bool kept)
-{
-	struct staged *s;
-
-	pthread_mutex_lock(&t->mu);
-	s = find(t, dg, path);
-	assert(s && s->state == STAGED_RECOVERING);
-	if (kept) {
-		set_state(t, s, STAGED_KEPT);
-		s = NULL;
-	} else {
-		LIST_REMOVE(s, link);
-	}
-	pthread_mutex_unlock(&t->mu);
-	free(s);
 }

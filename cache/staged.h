@@ -14,8 +14,6 @@
  *    +------------- staged_kept -------------------------+ <------------+
  *                   staged_gone -> (none, once nobody uses it)
  *
- *   RECOVERING: complete, and start-up's work to publish
- *
  * Who finds a file MOVING waits: the thread that moves it is at work.
  */
 #include "cache/digest.h"
@@ -24,12 +22,7 @@
 struct partial;
 struct staged_files;
 
-enum staged_state {
-	STAGED_KEPT,
-	STAGED_MOVING,
-	STAGED_OPEN,
-	STAGED_RECOVERING
-};
+enum staged_state { STAGED_KEPT, STAGED_MOVING, STAGED_OPEN };
 
 struct staged {
 	LIST_ENTRY(staged) link;
@@ -45,22 +38,20 @@ struct staged {
 struct staged_files *staged_new(void) MUST_CHECK;
 void staged_free(struct staged_files **t);
 
-/* Start-up: note a file.  Main thread. */
+/* Start-up: note a file, as KEPT.  Main thread. */
 void staged_found(struct staged_files *t, const struct digest *dg,
-		  const char *path, enum staged_state state);
+		  const char *path);
 
 bool staged_exists(struct staged_files *t, const struct digest *dg,
 		   const char *path);
 
 /*
- * Take the file: ERR_OK sets *out, and either *open to the partial that has
- * it open, with one more user, or *open to NULL: it is MOVING, and the caller
- * opens it and says staged_opened, staged_kept or staged_gone.  ERR_BUSY:
- * RECOVERING.  Worker.
+ * Take the file.  *open is the partial that has it open, with one more user;
+ * or NULL: it is MOVING, and the caller opens it and says staged_opened,
+ * staged_kept or staged_gone of what is returned.  Worker.
  */
-enum err staged_take(struct staged_files *t, const struct digest *dg,
-		     const char *path, struct staged **out,
-		     struct partial **open) MUST_CHECK;
+struct staged *staged_take(struct staged_files *t, const struct digest *dg,
+			   const char *path, struct partial **open) MUST_CHECK;
 void staged_opened(struct staged_files *t, struct staged *s, struct partial *p);
 
 /* One user less.  True: it was the last, and the caller closes the file; it is
@@ -77,11 +68,5 @@ void staged_kept(struct staged_files *t, struct staged *s);
  * staged_put() leaves it to staged_release(). */
 void staged_gone(struct staged_files *t, struct staged *s);
 void staged_release(struct staged **s);
-
-/* Start-up's recovery has a file by its path: KEPT again, or gone. */
-void staged_recovered(struct staged_files *t, const struct digest *dg,
-		      const char *path, bool kept);
-/* A file was found to be complete only now: RECOVERING, from MOVING. */
-void staged_recovering(struct staged_files *t, struct staged *s);
 
 #endif

@@ -38,7 +38,7 @@ struct flight_answer {
 	 * ERR_OK: `reader` follows the blob (caller owns it: flow_reader_free
 	 *   or a body takes it), its flow knows the size.
 	 * ERR_EXISTS: it is stored by now: look it up again.
-	 * ERR_NO_SPACE, ERR_IO, ERR_BUSY: it cannot be stored now: pass it
+	 * ERR_NO_SPACE, ERR_IO: it cannot be stored now: pass it
 	 *   through (proxy/pass.h).
 	 * Others as mirror_answer.err.
 	 */

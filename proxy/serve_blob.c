@@ -231,7 +231,6 @@ static void joined(struct message *msg, void *object)
 		break;
 	case ERR_NO_SPACE:
 	case ERR_IO:
-	case ERR_BUSY: /* start-up is publishing it still */
 		pass(r);
 		break;
 	default:

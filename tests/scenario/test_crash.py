@@ -123,7 +123,7 @@ def recover_names(kill, daemon, world):
     """Start-up meets a name left over, and maps without their files."""
     die(daemon, "publish_unlink:1", lambda: try_large(daemon, world))
     path = crash.partial_of(daemon, world.large)
-    for i in range(kill.passage - 1):
+    for i in range(kill.passage):
         other = content.digest_of(b"%d" % i).partition(":")[2]
         shutil.copy(crash.map_of(path),
                     path.with_name(f"{other}@docker.io.map"))
@@ -219,6 +219,22 @@ def test_killed_there_it_loses_nothing(up, new_entrepot, point, passage,
         missing = {b: crash.missing_of(daemon, b) for b in world.blobs}
         world.pull(daemon)
         check_fetched(world, missing)
+    crash.check_kept(daemon, world)
+
+
+@pytest.mark.parametrize("point", ["publish_dir_sync", "publish_commit"])
+def test_pull_does_not_wait_for_start_up_to_hash(up, new_entrepot, point):
+    """Linked, but without its record: no byte of it is fetched again, though
+    the pull comes before start-up has seen to it."""
+    world = World(up, large=40 * MIB)
+    daemon = new_entrepot(up, start=False)
+    die(daemon, f"{point}:1", lambda: try_large(daemon, world))
+    up.forget()
+    missing = {b: crash.missing_of(daemon, b) for b in world.blobs}
+    daemon.start()
+    client.check_blob(daemon.blob(NAME, world.large.digest), world.large)
+    world.pull(daemon)
+    check_fetched(world, missing)
     crash.check_kept(daemon, world)
 
 

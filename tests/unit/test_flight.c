@@ -3,10 +3,13 @@
  * Flights as their clients see them, and what they ask of an upstream: over
  * the real cache, loops, workers, flows and bodies (flight_help.h).
  */
+#include "cache/cache_int.h"
 #include "tests/unit/flight_help.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define SIZE (3 * MIB)
 
@@ -729,6 +732,43 @@ static void restart_serves_held_bytes(void)
 	tear_down();
 }
 
+/* Killed between the link and the record: the file has two names. */
+static void leave_complete_file(void)
+{
+	char staged[PATH_LEN_MAX], named[PATH_LEN_MAX];
+	size_t done;
+	int fd = store_open(server.cache, staged_path(&world.dg, UP, staged),
+			    O_WRONLY | O_CREAT);
+
+	CHECK(store_pwrite(fd, world.blob, SIZE, 0, &done) == 0);
+	close(fd);
+	CHECK(linkat(server.cache->data_fd, staged, server.cache->data_fd,
+		     blob_path(&world.dg, named), 0) == 0);
+}
+
+static void complete_file_is_served_and_no_byte_fetched(void)
+{
+	struct client a = client_make(whole),
+		      far = client_make(bounded(SIZE - 100, SIZE - 1));
+
+	set_up(SIZE);
+	leave_complete_file();
+	reopen(0);
+	a.allowed = true;
+	client_go(&a);
+	client_go(&far);
+	CHECK_WHOLE(&a);
+	wait_end(&far);
+	CHECK(far.state == C_WHOLE ? !far.wrong : far.err == ERR_EXISTS);
+	CHECK(all_landed());
+	CHECK(is_stored());
+	CHECK(bytes_fetched() == 0);
+	while (cache_recover_step(server.cache))
+		;
+	CHECK(is_stored());
+	tear_down();
+}
+
 static void whole_partial_needs_a_yes_and_no_byte(void)
 {
 	struct client a = client_make(bounded(0, SIZE - 2)),
@@ -1077,6 +1117,7 @@ int main(void)
 	RUN(return_within_linger_keeps_the_fetch);
 	RUN(slow_reader_holds_nobody_up);
 	RUN(restart_serves_held_bytes);
+	RUN(complete_file_is_served_and_no_byte_fetched);
 	RUN(whole_partial_needs_a_yes_and_no_byte);
 	RUN(no_room_passes_through);
 	RUN(passed_through_bytes_are_verified);

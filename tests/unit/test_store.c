@@ -350,20 +350,179 @@ static void stage_with_two_links(const uint8_t *with, char *staged)
 static void two_links_without_record_are_hashed_and_published(void)
 {
 	char staged[PATH_LEN_MAX];
-	struct partial *p;
 	struct stat st;
-	struct why why;
 
 	setup();
 	stage_with_two_links(bytes, staged);
 	reopen();
 	CHECK(partial_exists(t.c, &dg, "docker.io"));
-	CHECK(partial_open(t.c, &dg, "docker.io", &p, &why) == ERR_BUSY);
-	CHECK(strstr(why.text, "being published"));
 	recover_all();
 	CHECK(temp_has(&t, &dg, bytes, LEN));
 	CHECK(!temp_file(&t, staged, &st));
 	CHECK(!partial_exists(t.c, &dg, "docker.io"));
+	teardown();
+}
+
+static struct partial *open_docker(void)
+{
+	struct partial *p = NULL;
+
+	CHECK(partial_open(t.c, &dg, "docker.io", &p, NULL) == ERR_OK);
+	return p;
+}
+
+static bool holds_all(struct partial *p)
+{
+	struct partial_view view;
+
+	partial_view(p, &view);
+	return view.size == LEN && view.held_bytes == LEN &&
+	       partial_run(p, 0) == LEN;
+}
+
+static bool is_proven(struct partial *p)
+{
+	struct partial_view view;
+
+	partial_view(p, &view);
+	return view.proven;
+}
+
+/* A pull does not wait for recovery, nor recovery for the pull. */
+static void two_links_are_readable_before_they_are_hashed(void)
+{
+	struct publish_repo repo = {"docker.io", "library/test", true};
+	char staged[PATH_LEN_MAX];
+	struct partial *p;
+	uint8_t got[100];
+
+	setup();
+	stage_with_two_links(bytes, staged);
+	reopen();
+	p = open_docker();
+	CHECK(holds_all(p) && !is_proven(p));
+	CHECK(store_pread(partial_fd(p), got, sizeof(got), LEN - 100) == 100);
+	CHECK(memcmp(got, bytes + LEN - 100, 100) == 0);
+	CHECK(temp_fill(p, bytes, LEN, LEN, NULL) == ERR_OK);
+	CHECK(is_proven(p));
+	CHECK(partial_publish(p, &repo, 1, NULL) == ERR_OK);
+	recover_all();
+	partial_close(&p);
+	CHECK(temp_has(&t, &dg, bytes, LEN));
+	CHECK(t.events[CACHE_DISCARDED] == 0);
+	teardown();
+}
+
+static void recovery_hashes_what_a_pull_has_open(void)
+{
+	struct publish_repo repo = {"docker.io", "library/test", true};
+	char staged[PATH_LEN_MAX];
+	struct partial *p;
+
+	setup();
+	stage_with_two_links(bytes, staged);
+	reopen();
+	p = open_docker();
+	recover_all();
+	CHECK(is_proven(p) && recorded(&dg));
+	CHECK(partial_publish(p, &repo, 1, NULL) == ERR_OK);
+	partial_close(&p);
+	CHECK(temp_has(&t, &dg, bytes, LEN));
+	teardown();
+}
+
+/* It may be a blob's inode. */
+static void file_with_two_links_is_never_written(void)
+{
+	char staged[PATH_LEN_MAX], path[PATH_LEN_MAX];
+	struct partial *p;
+	struct stat st;
+
+	setup();
+	stage_with_two_links(bytes, staged);
+	reopen();
+	p = open_docker();
+	CHECK(partial_write(p, 10, "other", 5, NULL) == ERR_MISMATCH);
+	CHECK(partial_write(p, LEN, "more", 4, NULL) == ERR_MISMATCH);
+	CHECK(partial_set_size(p, LEN - 1, NULL) == ERR_MISMATCH);
+	partial_close(&p);
+	CHECK(temp_file(&t, blob_path(&dg, path), &st));
+	CHECK(st.st_size == LEN && st.st_nlink == 2);
+	recover_all();
+	CHECK(temp_has(&t, &dg, bytes, LEN));
+	teardown();
+}
+
+/* The commit failed, and its link was undone. */
+static void complete_file_that_was_not_published_is_still_held(void)
+{
+	char staged[PATH_LEN_MAX], path[PATH_LEN_MAX];
+	struct partial *p;
+
+	setup();
+	stage_with_two_links(bytes, staged);
+	reopen();
+	p = open_docker();
+	partial_close(&p);
+	CHECK(store_unlink(t.c, blob_path(&dg, path)) == 0);
+	reopen();
+	p = open_docker();
+	CHECK(holds_all(p));
+	partial_close(&p);
+	recover_all();
+	CHECK(temp_store(&t, &dg, bytes, LEN, NULL) == ERR_OK);
+	teardown();
+}
+
+/* It was found out first by a pull, which has begun anew. */
+static void fresh_try_is_left_alone_by_recovery(void)
+{
+	char staged[PATH_LEN_MAX];
+	struct partial *p, *fresh;
+
+	setup();
+	bytes[LEN / 2] ^= 1;
+	stage_with_two_links(bytes, staged);
+	bytes[LEN / 2] ^= 1;
+	reopen();
+	p = open_docker();
+	partial_discard(p);
+	fresh = open_docker();
+	CHECK(partial_write(fresh, 0, bytes, 1000, NULL) == ERR_OK);
+	recover_all();
+	CHECK(temp_fill(fresh, bytes, LEN, LEN, NULL) == ERR_OK);
+	CHECK(partial_publish(fresh, NULL, 0, NULL) == ERR_OK);
+	partial_close(&fresh);
+	partial_close(&p);
+	CHECK(temp_has(&t, &dg, bytes, LEN));
+	teardown();
+}
+
+static void end_in_the_midst_of_recovery_loses_nothing(void)
+{
+	char staged[PATH_LEN_MAX];
+	struct partial *p;
+
+	setup();
+	free(bytes);
+	bytes = temp_bytes(2, 17 * MIB, &dg);
+	{
+		struct why why;
+
+		p = open_docker();
+		CHECK(partial_set_size(p, 17 * MIB, &why) == ERR_OK);
+		CHECK(partial_write(p, 0, bytes, 17 * MIB, &why) == ERR_OK);
+		partial_close(&p);
+	}
+	CHECK(linkat(t.c->data_fd, staged_path(&dg, "docker.io", staged),
+		     t.c->data_fd, blob_path(&dg, (char[PATH_LEN_MAX]){0}),
+		     0) == 0);
+	reopen();
+	CHECK(cache_recover_step(t.c));
+	reopen();
+	CHECK(!recorded(&dg));
+	recover_all();
+	CHECK(temp_has(&t, &dg, bytes, 17 * MIB));
 	teardown();
 }
 
@@ -405,19 +564,22 @@ static void two_links_with_record_lose_only_the_staged_name(void)
 }
 
 /* Not at start-up, but a publication that could not unlink. */
-static void two_links_met_later_are_left_to_recovery(void)
+static void two_links_met_later_are_published_again(void)
 {
 	char staged[PATH_LEN_MAX], path[PATH_LEN_MAX];
 	struct partial *p;
+	struct stat st;
 
 	setup();
 	CHECK(temp_store(&t, &dg, bytes, LEN, NULL) == ERR_OK);
 	CHECK(linkat(t.c->data_fd, blob_path(&dg, path), t.c->data_fd,
 		     staged_path(&dg, "docker.io", staged), 0) == 0);
-	CHECK(partial_open(t.c, &dg, "docker.io", &p, NULL) == ERR_BUSY);
-	recover_all();
-	CHECK(partial_open(t.c, &dg, "docker.io", &p, NULL) == ERR_OK);
+	p = open_docker();
+	CHECK(holds_all(p));
+	CHECK(temp_fill(p, bytes, LEN, LEN, NULL) == ERR_OK);
+	CHECK(partial_publish(p, NULL, 0, NULL) == ERR_OK);
 	partial_close(&p);
+	CHECK(!temp_file(&t, staged, &st));
 	CHECK(temp_has(&t, &dg, bytes, LEN));
 	teardown();
 }
@@ -457,6 +619,35 @@ static void old_partials_and_remains_are_removed(void)
 	teardown();
 }
 
+/* Between the list and its turn somebody has gone on with it. */
+static void old_partial_that_is_used_again_stays(void)
+{
+	char staged[PATH_LEN_MAX];
+	struct partial *p;
+	struct stat st;
+
+	setup();
+	p = open_docker();
+	CHECK(partial_write(p, 0, bytes, 1000, NULL) == ERR_OK);
+	partial_close(&p);
+	touch_file(staged_path(&dg, "docker.io", staged),
+		   (time_t)wall_s() - 8 * 24 * 3600);
+	for (int open = 0; open < 2; open++) {
+		reopen();
+		p = open_docker();
+		CHECK(partial_run(p, 0) == 1000u * (1 + (unsigned)open));
+		CHECK(partial_write(p, partial_run(p, 0), bytes, 1000, NULL) ==
+		      ERR_OK);
+		if (!open)
+			partial_close(&p);
+		recover_all();
+		CHECK(temp_file(&t, staged, &st));
+		if (open)
+			partial_close(&p);
+	}
+	teardown();
+}
+
 static void nothing_left_is_said_at_once(void)
 {
 	setup();
@@ -492,10 +683,17 @@ int main(void)
 	RUN(dropped_blob_leaves_nothing);
 	RUN(start_finishes_removals_unless_the_record_came_back);
 	RUN(two_links_without_record_are_hashed_and_published);
+	RUN(two_links_are_readable_before_they_are_hashed);
+	RUN(recovery_hashes_what_a_pull_has_open);
+	RUN(file_with_two_links_is_never_written);
+	RUN(complete_file_that_was_not_published_is_still_held);
+	RUN(fresh_try_is_left_alone_by_recovery);
+	RUN(end_in_the_midst_of_recovery_loses_nothing);
 	RUN(two_links_with_other_bytes_are_thrown_away);
 	RUN(two_links_with_record_lose_only_the_staged_name);
-	RUN(two_links_met_later_are_left_to_recovery);
+	RUN(two_links_met_later_are_published_again);
 	RUN(old_partials_and_remains_are_removed);
+	RUN(old_partial_that_is_used_again_stays);
 	RUN(nothing_left_is_said_at_once);
 	RUN(fault_points_have_names);
 	return unit_done();

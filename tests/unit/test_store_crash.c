@@ -239,7 +239,7 @@ static void prepare(unsigned point)
 	if (point == FAULT_recover_read)
 		CHECK(was_killed(in_child(work, "publish_commit:1:kill", 0)));
 	if (point == FAULT_recover_map || point == FAULT_recover_unlink)
-		CHECK(was_killed(in_child(work, "publish_unlink:1:kill", 0)));
+		CHECK(was_killed(in_child(work, "small_sync:1:kill", 0)));
 }
 
 static void fail_at(unsigned point, unsigned passage, const char *action,
