@@ -395,7 +395,7 @@ class Daemon:
     def rows(self):
         """{table: rows} of the index; once it has stopped."""
         assert not self.running and CHECKER
-        done = subprocess.run([CHECKER, str(self.data)], text=True,
+        done = subprocess.run([CHECKER, "--rows", str(self.data)], text=True,
                               capture_output=True, check=True)
         return {table: int(n) for table, n in
                 re.findall(r"^rows (\w+) (\d+)$", done.stdout, re.M)}

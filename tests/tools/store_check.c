@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store_check DIR: is the store of a stopped daemon sound, every blob's bytes
- * included?  One line for each finding, then how many rows each table has;
- * exit status 0 only if there is no finding.
+ * store_check [--rows] DIR: is the store of a stopped daemon sound, every
+ * blob's bytes included?  One line for each finding; exit status 0 only if
+ * there is none.  --rows: also how many rows each table has.
  */
 #include "cache/cache.h"
 
@@ -26,19 +26,21 @@ int main(int argc, char **argv)
 	struct cache_options opt = {.max_open_blobs = 16};
 	struct cache *cache = NULL;
 	struct why why;
+	bool rows = argc == 3 && strcmp(argv[1], "--rows") == 0;
 	uint64_t found;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: store_check DIR\n");
+	if (argc != 2 + rows) {
+		fprintf(stderr, "usage: store_check [--rows] DIR\n");
 		return 2;
 	}
-	opt.data = argv[1];
+	opt.data = argv[argc - 1];
 	if (cache_open(&opt, &cache, &why) != ERR_OK) {
-		fprintf(stderr, "store_check: %s: %s\n", argv[1], why.text);
+		fprintf(stderr, "store_check: %s: %s\n", opt.data, why.text);
 		return 1;
 	}
 	found = cache_check(cache, true, print_finding, NULL);
-	print_rows(cache);
+	if (rows)
+		print_rows(cache);
 	cache_close(&cache);
 	printf("%" PRIu64 " findings\n", found);
 	return found ? 1 : 0;
