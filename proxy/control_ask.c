@@ -56,9 +56,13 @@ static enum err open_socket(const char *path, int *out, struct why *why)
 	close(fd);
 	if (error == ENOENT || error == ECONNREFUSED)
 		return why_set(why, ERR_UNAVAILABLE,
-			       "no daemon is running: nobody answers at %s",
+			       "no daemon is running: nobody answers at %s; "
+			       "--config or --data says where one does",
 			       path);
-	return why_errno(why, error, "%s", path);
+	return why_errno(why, error,
+			 "cannot ask the daemon at %s, which its own user and "
+			 "root may",
+			 path);
 }
 
 /* "= STATUS text\n" */

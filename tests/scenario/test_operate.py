@@ -289,6 +289,74 @@ def test_reload_of_a_bad_file_changes_nothing(up, entrepot, image):
     client.check_manifest(entrepot.manifest(NAME, "1"), image)
 
 
+def test_reload_turns_the_access_log_off_and_on(up, entrepot):
+    for on in (False, True, False):
+        entrepot.config.options({"access_log": on})
+        entrepot.reload()
+        wait_until(lambda: _is_logged(entrepot) == on, 3)
+
+
+def _is_logged(entrepot):
+    before = len(entrepot.access("GET", "/v2/"))
+    entrepot.get("/v2/")
+    time.sleep(0.05)
+    return len(entrepot.access("GET", "/v2/")) > before
+
+
+def test_reload_changes_the_level_of_the_log(up, entrepot):
+    entrepot.config.options({"log.level": "warn"})
+    entrepot.write_config()
+    before = len(entrepot.log())
+    entrepot.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3 * SLOW)
+    assert entrepot.log()[before:] == ""
+    entrepot.config.options({"log.level": "info"})
+    entrepot.reload()
+
+
+# What a request gets before a reload, the option, and what it gets then.
+CHANGES = {
+    "max_head": ("/v2/", {"X": "x" * 5000}, 200,
+                 {"server.max_head": 4096}, 431),
+    "hosted": (f"/v2/{NAME}/manifests/1", {}, 200,
+               {"hosted": ["library/*"]}, 404),
+    "names": (f"/v2/{NAME}/manifests/1?ns=here:5000", {}, 404,
+              {"names": ["here:5000"]}, 200),
+    "default_upstream": (f"/v2/{NAME}/manifests/1", {}, 200,
+                         {"default_upstream": None}, 404),
+    "max_ranges": (f"/v2/{NAME}/blobs/LAYER", {"Range": "bytes=0-1,3-4,6-7"},
+                   206, {"server.max_ranges": 2}, 400),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_reload_reaches_every_loop(up, entrepot, image, what):
+    path, headers, before, options, after = CHANGES[what]
+    path = path.replace("LAYER", image.layers[0].digest)
+    up.put_image(NAME, "1", image)
+    client.Docker(entrepot.address).pull(NAME, "1", image)
+    entrepot.wait_stored(image.layers[0])
+    many = range(6)
+    assert {entrepot.get(path, headers).status for _ in many} == {before}
+    entrepot.config.options(options)
+    entrepot.reload()
+    wait_until(lambda: {entrepot.get(path, headers).status
+                        for _ in many} == {after}, 3)
+
+
+def test_reload_of_min_free_is_honoured(up, entrepot):
+    blobs = [content.make_blob(100_000, n) for n in "ab"]
+    for blob in blobs:
+        up.put_blob(NAME, blob)
+    entrepot.blob(NAME, blobs[0].digest)
+    entrepot.wait_stored(blobs[0])
+    entrepot.config.options({"cache.min_free": "1000000G"})
+    entrepot.reload()
+    answer = entrepot.blob(NAME, blobs[1].digest)
+    client.check_blob(answer, blobs[1])
+    assert answer.verdict == "pass" and not entrepot.stored(blobs[1].digest)
+
+
 def test_reload_names_what_needs_a_restart(up, entrepot):
     entrepot.config.options({"server.loops": 3})
     before = len(entrepot.log())
@@ -461,6 +529,7 @@ def test_refresh_without_a_daemon(entrepot):
     entrepot.stop()
     done = entrepot.command("refresh", f"{NAME}:1")
     assert done.returncode not in (0, None) and "running" in done.stderr
+    assert "--config" in done.stderr
 
 
 def test_control_socket_takes_nonsense(entrepot):

@@ -55,6 +55,16 @@ def test_no_question_within_the_period(up, new_entrepot, old, new):
     assert not up.requests()
 
 
+def test_age_counts_from_the_check(up, new_entrepot, old):
+    entrepot = new_entrepot(up, check="10m")
+    up.put_image(NAME, "1", old)
+    assert entrepot.manifest(NAME, "1").headers["Age"] == "0"
+    time.sleep(1.1)
+    assert 1 <= int(entrepot.manifest(NAME, "1").headers["Age"]) <= 1 + SLOW
+    entrepot.command("refresh", f"{NAME}:1")
+    assert entrepot.manifest(NAME, "1").headers["Age"] == "0"
+
+
 def test_period_over_costs_a_head(up, new_entrepot, old):
     entrepot = new_entrepot(up, check=seconds(1))
     by_tag(entrepot, old)
