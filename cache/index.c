@@ -15,6 +15,8 @@
 
 #define FORMAT 1 /* of the tables as a whole, in meta "version" */
 #define BACKGROUND_MAX 128
+#define LOCK_HEAD 4096 /* more than LMDB's, before the slots */
+#define LOCK_SLOT 64   /* sizeof(MDB_reader) */
 #define SCRATCH_KEEP (256 * 1024)
 
 static const char *const table_names[TABLE_COUNT] = {
@@ -166,9 +168,13 @@ static enum err open_error(const struct index *ix, int rc, struct why *why)
 		       mdb_strerror(rc));
 }
 
+static unsigned max_readers(const struct index *ix)
+{
+	return ix->opt.max_readers ? ix->opt.max_readers : 256;
+}
+
 static int open_env(struct index *ix)
 {
-	unsigned readers = ix->opt.max_readers ? ix->opt.max_readers : 256;
 	uint64_t map = ix->opt.map_bytes ? ix->opt.map_bytes : 64 * GIB;
 	int rc = mdb_env_create(&ix->env);
 	int dead;
@@ -177,7 +183,7 @@ static int open_env(struct index *ix)
 		return rc;
 	rc = mdb_env_set_mapsize(ix->env, map);
 	if (!rc)
-		rc = mdb_env_set_maxreaders(ix->env, readers);
+		rc = mdb_env_set_maxreaders(ix->env, max_readers(ix));
 	if (!rc)
 		rc = mdb_env_set_maxdbs(ix->env, TABLE_COUNT);
 	if (!rc)
@@ -272,6 +278,10 @@ static enum err open_all(struct index *ix, struct why *why)
 	enum err err = index_dir_make(ix->dir, why);
 	int rc;
 
+	if (err == ERR_OK)
+		err = index_dir_make_lock(
+		    ix->dir, LOCK_HEAD + (size_t)max_readers(ix) * LOCK_SLOT,
+		    why);
 	if (err != ERR_OK)
 		return err;
 	index_dir_remove_unborn(ix->dir);

@@ -62,6 +62,33 @@ void index_dir_remove_unborn(const char *dir)
 	free(path);
 }
 
+/* One that has its first block was made on a disk with room: what more it
+ * wants may fail. */
+static int allocate(int fd, size_t bytes)
+{
+	struct stat st;
+	int error;
+
+	if (fstat(fd, &st) < 0)
+		return errno;
+	error = posix_fallocate(fd, 0, (off_t)MAX(bytes, (size_t)st.st_size));
+	return st.st_blocks > 0 ? 0 : error;
+}
+
+enum err index_dir_make_lock(const char *dir, size_t bytes, struct why *why)
+{
+	char *path = xasprintf("%s/lock.mdb", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int error = fd < 0 ? errno : allocate(fd, bytes);
+
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return error ? why_errno(why, error,
+				 "cannot make the lock of the index in %s", dir)
+		     : ERR_OK;
+}
+
 bool index_dir_has_room(const char *dir)
 {
 	static const char zeros[256 * 1024];

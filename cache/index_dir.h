@@ -21,6 +21,14 @@ enum err index_dir_sync(const char *dir, struct why *why) MUST_CHECK;
  */
 void index_dir_remove_unborn(const char *dir);
 
+/*
+ * LMDB maps its lock file with holes in it and writes to the map: where the
+ * disk is full that is a SIGBUS.  Give a new one its blocks before, `bytes` of
+ * them, which LMDB takes for a slot a reader.  ERR_NO_SPACE, ERR_IO.
+ */
+enum err index_dir_make_lock(const char *dir, size_t bytes,
+			     struct why *why) MUST_CHECK;
+
 /* Can the file system take another 256 KiB?  Tries. */
 bool index_dir_has_room(const char *dir);
 

@@ -227,3 +227,28 @@ def test_start_on_a_full_disk(up, on_small_disk, small_disk, image):
     entrepot.start()
     up.close()
     client.Docker(entrepot.address).pull(NAME, "1", image)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """Folders cost nothing on it, so that files are what finds no room."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none",
+                    str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("leave", [0, 4096, 8192, 12288, 16384])
+def test_first_start_on_a_full_disk_says_so(new_entrepot, tiny_disk, leave):
+    entrepot = new_entrepot(start=False)
+    entrepot.config.options({"data": str(tiny_disk / "data")})
+    ballast = fill(tiny_disk, leave)
+    entrepot.start(wait=False)
+    assert entrepot.wait_exit() == 1, entrepot.tail()
+    assert "No space left" in entrepot.log()
+    ballast.unlink()
+    entrepot.start()
+    assert entrepot.get("/readyz").status == 200
+    entrepot.stop()
