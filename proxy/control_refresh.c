@@ -2,7 +2,8 @@
 /*
  * refresh NAME[:TAG]: ask the upstream now, whatever is remembered of its last
  * answer.  Without a tag: every tag that is held of the repository, a page of
- * them at a time, some of a page at once.
+ * them at a time, some of a page at once; of those that are not held it is
+ * forgotten that upstream lacked them.
  */
 #include "cache/cache.h"
 #include "proxy/conf_names.h"
@@ -161,7 +162,9 @@ static void finish(struct refresh *r)
 		control_end(call, 1, "%u of %u tags could not be refreshed",
 			    r->bad, r->good + r->bad);
 	else if (r->good == 0)
-		control_end(call, 1, "no tag of %s/%s is held here",
+		control_end(call, 0,
+			    "no tag of %s/%s is held here; it is asked for "
+			    "with the next pull",
 			    r->upstream, r->repo);
 	else
 		control_end(call, 0, "%s", "");
@@ -262,6 +265,8 @@ void refresh_start(struct control_call *call, unsigned n_words,
 		refresh_free(r);
 		return;
 	}
+	if (!tag)
+		mirror_forget(r->mirror, r->upstream, r->repo);
 	control_set_state(call, r);
 	go_on(r);
 }

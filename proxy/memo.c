@@ -160,6 +160,20 @@ void memo_forget(struct memo *m, const char *key)
 	pthread_mutex_unlock(&m->mu);
 }
 
+void memo_forget_prefix(struct memo *m, const char *prefix)
+{
+	size_t len = strlen(prefix);
+	struct entry *e, *next;
+
+	pthread_mutex_lock(&m->mu);
+	TAILQ_FOREACH_SAFE(e, &m->ages, age, next)
+	{
+		if (strncmp(e->key, prefix, len) == 0)
+			drop(m, e);
+	}
+	pthread_mutex_unlock(&m->mu);
+}
+
 struct memo *memo_new(size_t max_entries, uint64_t max_bytes)
 {
 	struct memo *m = xcalloc(1, sizeof(*m));

@@ -31,6 +31,8 @@ struct memo_found {
 bool memo_get(struct memo *m, const char *key, struct memo_found *out);
 
 void memo_forget(struct memo *m, const char *key);
+/* All keys that begin with it; looks at every entry. */
+void memo_forget_prefix(struct memo *m, const char *prefix);
 
 /* Without the mutex: spares the caller to build a key. */
 bool memo_is_empty(const struct memo *m);

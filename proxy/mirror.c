@@ -162,6 +162,11 @@ void mirror_answer_free(struct mirror_answer **a)
 	*a = NULL;
 }
 
+void mirror_forget(struct mirror *m, const char *upstream, const char *repo)
+{
+	questions_forget(m->questions, upstream, repo);
+}
+
 /* ---- what serve loops may know ---- */
 
 bool mirror_is_out(struct mirror *m, const char *upstream)

@@ -111,6 +111,12 @@ void mirror_ask(struct mirror *m, const struct mirror_ask *ask,
 		void (*run)(struct message *msg, void *object));
 void mirror_answer_free(struct mirror_answer **a);
 
+/*
+ * Forget what is remembered of the repository for some seconds: tags that its
+ * upstream lacked, lists.  Any thread.
+ */
+void mirror_forget(struct mirror *m, const char *upstream, const char *repo);
+
 /* Is the upstream known to be out now, so that stale answers are immediate?
  * Is this tag (after an error status)?  Any thread. */
 bool mirror_is_out(struct mirror *m, const char *upstream);

@@ -317,6 +317,28 @@ static bool is_negative(struct questions *all, const struct mirror_ask *ask,
 	return true;
 }
 
+void questions_forget(struct questions *all, const char *upstream,
+		      const char *repo)
+{
+	static const enum ask_kind lists[] = {ASK_TAGS, ASK_REFERRERS};
+	struct mirror_ask ask = {
+	    .upstream = upstream,
+	    .repo = repo,
+	    .reference = "",
+	};
+	char key[QUESTION_KEY_MAX + 1];
+
+	/* What both keys hold after the repository comes last. */
+	tag_key(key, upstream, repo, "");
+	memo_forget_prefix(all->negative, key);
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		ask.kind = lists[i];
+		key_of(key, &ask);
+		key[strlen(key) - 1] = '\0'; /* the blank before the query */
+		memo_forget_prefix(all->lists, key);
+	}
+}
+
 /* True: answered with a list from memory. */
 static bool answer_list(struct questions *all, const struct mirror_ask *ask,
 			const char *key, struct waiter *w)

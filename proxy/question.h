@@ -135,6 +135,9 @@ void question_ask(struct questions *all, const struct mirror_ask *ask,
 /* The key of what is remembered of a tag, in out[QUESTION_KEY_MAX + 1]. */
 void tag_key(char *out, const char *upstream, const char *repo,
 	     const char *tag);
+/* mirror_forget().  Any thread. */
+void questions_forget(struct questions *all, const char *upstream,
+		      const char *repo);
 
 /* Answer all with q->found; the question is over. */
 void question_answer(struct question *q);

@@ -520,6 +520,42 @@ def test_refresh_skips_the_check_period(up, new_entrepot, image):
     client.check_manifest(entrepot.manifest(NAME, "1"), other)
 
 
+def test_refresh_of_a_name_asks_for_each_tag_that_is_held(up, new_entrepot):
+    entrepot = new_entrepot(up, check="10m")
+    images = {tag: content.make_image([10], tag) for tag in ("a", "b", "c")}
+    for tag, one in images.items():
+        up.put_image(NAME, tag, one)
+        entrepot.manifest(NAME, tag)
+    moved = content.make_image([10], "moved")
+    up.move_tag(NAME, "b", moved)
+    del up.repository(NAME).tags["c"]
+    done = entrepot.command("refresh", NAME)
+    assert sorted(done.stdout.splitlines()) == [
+        f"docker.io/{NAME}:a {images['a'].digest} unchanged",
+        f"docker.io/{NAME}:b {moved.digest} fetched",
+        f"docker.io/{NAME}:c failed: docker.io has no {NAME}:c"]
+    assert done.returncode == 1 and "1 of 3" in done.stderr
+    assert entrepot.manifest(NAME, "b").digest == moved.digest
+
+
+def test_refresh_of_a_name_skips_the_memory_of_what_it_lacked(
+        up, new_entrepot, image):
+    entrepot = new_entrepot(up, negative="10m", list="10m")
+    up.put_image("library/b", "1", image)
+    assert entrepot.manifest(NAME, "1").status == 404
+    assert entrepot.manifest("library/b", "2").status == 404
+    up.put_image(NAME, "2", image)
+    assert entrepot.get(f"/v2/{NAME}/tags/list").json()["tags"] == ["2"]
+    up.put_image(NAME, "1", image)
+    up.put_image("library/b", "2", image)
+    assert entrepot.manifest(NAME, "1").status == 404
+    done = entrepot.command("refresh", NAME)
+    assert done.returncode == 0 and "no tag" in done.stderr, done
+    client.check_manifest(entrepot.manifest(NAME, "1"), image)
+    assert entrepot.get(f"/v2/{NAME}/tags/list").json()["tags"] == ["1", "2"]
+    assert entrepot.manifest("library/b", "2").status == 404
+
+
 def test_refresh_of_a_name_that_is_wrong(entrepot):
     done = entrepot.command("refresh", "Not A Name")
     assert done.returncode == 2 and done.stderr
