@@ -337,8 +337,3 @@ struct index *cache_index(struct cache *c)
 {
 	return c->index;
 }
-
-const char *cache_data(struct cache *c)
-{
-	return c->data;
-}

@@ -71,7 +71,6 @@ void cache_close(struct cache **c);
 void cache_set_min_free(struct cache *c, uint64_t bytes);
 
 struct index *cache_index(struct cache *c);
-const char *cache_data(struct cache *c);
 
 /* ---- what a repository may serve ---- */
 

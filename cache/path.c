@@ -26,12 +26,6 @@ char *blob_dir_path(const struct digest *dg, char *out)
 	return out;
 }
 
-char *staged_dir_path(const struct digest *dg, char *out)
-{
-	snprintf(out, PATH_LEN_MAX, "partial/%s", digest_alg_name(dg));
-	return out;
-}
-
 static bool is_plain(const char *host, size_t i)
 {
 	char c = host[i];

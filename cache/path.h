@@ -20,7 +20,6 @@
 /* Each writes into out[PATH_LEN_MAX] and returns it. */
 char *blob_path(const struct digest *dg, char *out);
 char *blob_dir_path(const struct digest *dg, char *out);
-char *staged_dir_path(const struct digest *dg, char *out);
 char *staged_path(const struct digest *dg, const char *host, char *out);
 char *map_path(const char *staged, char *out);
 

@@ -3,7 +3,7 @@
 #define PROXY_REPLY_H
 /*
  * Replies: the head, built line by line, and the registry's JSON errors.  The
- * one table from enum err to a status and a code is in reply.c.
+ * one table from enum err to a status and a code is in reply_error.c.
  *
  *   reply_begin -> reply_header* -> reply_send | reply_send_bytes
  *   (all in one callback: a loop has one buffer for heads)
@@ -18,7 +18,7 @@
 
 #define REPLY_HEAD_MAX 8192
 
-/* The codes of protocol errors, in the order of reply.c's table. */
+/* The codes of protocol errors, in the order of reply_error.c's table. */
 enum api_code {
 	CODE_BLOB_UNKNOWN,
 	CODE_BLOB_UPLOAD_UNKNOWN,
