@@ -1179,7 +1179,7 @@ static void answer_slowly(struct site *s, int fd, const struct request *rq)
 	pthread_mutex_lock(&s->mu);
 	s->number = MAX(s->number, n);
 	pthread_mutex_unlock(&s->mu);
-	usleep(50000);
+	usleep(250000);
 	__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
 	say_all(fd, "200 OK", "", "slow");
 }
@@ -1193,7 +1193,7 @@ static void blob_connections_are_limited(void)
 
 	/* No deadline runs in the line: six in a row take longer. */
 	world_open(&w,
-		   ENDPOINT ", \"connections\": 2, \"first_byte\": \"120ms\"",
+		   ENDPOINT ", \"connections\": 2, \"first_byte\": \"600ms\"",
 		   s->port);
 	for (int i = 0; i < N; i++) {
 		probe_init(&w, &p[i], CALL_BLOB, DIGEST);
