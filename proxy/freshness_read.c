@@ -89,3 +89,17 @@ bool freshness_pick(struct request *r, const struct tag_row *row,
 		*out = *held[i < n ? i : 0];
 	return n > 0;
 }
+
+void freshness_reply_denied(struct request *r, const struct freshness *f,
+			    enum api_code unknown)
+{
+	struct why why;
+
+	(void)why_set(&why, ERR_DENIED,
+		      "%.100s has denied it for %" PRIu64 " s; what is held of "
+		      "it is served no longer than max_denied (%" PRIu64 " s)",
+		      r->up->name,
+		      freshness_age_ms(f->now_ms, f->denied_ms) / 1000,
+		      f->max_denied_ms / 1000);
+	reply_err(r, ERR_DENIED, unknown, 0, &why);
+}

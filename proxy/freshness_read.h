@@ -9,6 +9,7 @@
  * Of a request whose names are resolved.  Serve loop.
  */
 #include "proxy/freshness.h"
+#include "proxy/reply.h"
 #include "proxy/request.h"
 
 /* All facts about the tag r->route.ref; *f is zeroed by the caller. */
@@ -24,5 +25,9 @@ void freshness_read_repo(struct request *r, struct index_txn *txn,
  */
 bool freshness_pick(struct request *r, const struct tag_row *row,
 		    struct digest *out) MUST_CHECK;
+
+/* 403: denied for longer than max_denied.  `unknown` as of reply_err(). */
+void freshness_reply_denied(struct request *r, const struct freshness *f,
+			    enum api_code unknown);
 
 #endif

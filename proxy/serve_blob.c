@@ -12,6 +12,7 @@
 #include "cache/blob.h"
 #include "proxy/blob_send.h"
 #include "proxy/flight.h"
+#include "proxy/freshness_read.h"
 #include "proxy/mirror.h"
 
 /* A lookup that is overtaken (stored, then dropped, then fetched ...) is made
@@ -21,6 +22,8 @@
 struct blob_state {
 	struct lookup lookup;
 	unsigned lookups;
+	struct freshness facts; /* the repository's */
+	bool only_yes; /* denied for long: nothing but a yes opens it */
 	struct blob_reply reply;
 };
 
@@ -117,6 +120,17 @@ static void serve_stored(struct request *r)
 	show(r);
 }
 
+static void refuse(struct request *r, enum err err, uint64_t retry_after_s,
+		   const struct why *why)
+{
+	struct blob_state *st = state_of(r);
+
+	if (st->only_yes)
+		freshness_reply_denied(r, &st->facts, CODE_BLOB_UNKNOWN);
+	else
+		reply_err(r, err, CODE_BLOB_UNKNOWN, retry_after_s, why);
+}
+
 /* ---- ASK: this repository's own yes, or the size ---- */
 
 static void asked(struct message *msg, void *object)
@@ -131,8 +145,7 @@ static void asked(struct message *msg, void *object)
 	}
 	r->upstream_us += a->upstream_us;
 	if (a->err) {
-		reply_err(r, a->err, CODE_BLOB_UNKNOWN, a->retry_after_s,
-			  &a->why);
+		refuse(r, a->err, a->retry_after_s, &a->why);
 	} else if (st->lookup.stored) {
 		r->verdict = VERDICT_REVALIDATED;
 		request_may_see(r, serve_stored);
@@ -176,8 +189,7 @@ static void passing(struct message *msg, void *object)
 	}
 	r->upstream_us += a->upstream_us;
 	if (a->err) {
-		reply_err(r, a->err, CODE_BLOB_UNKNOWN, a->retry_after_s,
-			  &a->why);
+		refuse(r, a->err, a->retry_after_s, &a->why);
 	} else {
 		r->verdict = VERDICT_PASS;
 		st->reply.pass = a->pass;
@@ -234,8 +246,7 @@ static void joined(struct message *msg, void *object)
 		pass(r);
 		break;
 	default:
-		reply_err(r, a->err, CODE_BLOB_UNKNOWN, a->retry_after_s,
-			  &a->why);
+		refuse(r, a->err, a->retry_after_s, &a->why);
 	}
 	flight_answer_free(&a);
 }
@@ -250,7 +261,7 @@ static void join(struct request *r)
 	    .range = blob_reply_range(&st->reply),
 	    .size_hint =
 		st->lookup.size_known ? st->lookup.size : FLOW_SIZE_UNKNOWN,
-	    .allowed = st->lookup.may == MAY_YES,
+	    .allowed = st->lookup.may == MAY_YES && !st->only_yes,
 	};
 
 	flight_join(r->server->mirror, &question, r->loop, r->handle,
@@ -260,15 +271,22 @@ static void join(struct request *r)
 /* ---- LOOKUP ---- */
 
 /* False: a reply has been sent. */
-static bool read_lookup(struct request *r, struct lookup *out)
+static bool read_lookup(struct request *r, struct blob_state *st)
 {
 	struct index_txn *txn = index_read(cache_index(r->server->cache));
+	enum freshness_step step;
 	struct why why;
 	enum err err;
 
-	(void)request_repo(r, txn);
-	err = cache_lookup_blob(txn, r->repo_id, &r->route.digest, out);
+	freshness_read_repo(r, txn, &st->facts);
+	err = cache_lookup_blob(txn, r->repo_id, &r->route.digest, &st->lookup);
 	index_read_end(txn);
+	step = freshness_of_digest(&st->facts);
+	st->only_yes = step == FRESHNESS_ASK;
+	if (step == FRESHNESS_DENIED) {
+		freshness_reply_denied(r, &st->facts, CODE_BLOB_UNKNOWN);
+		return false;
+	}
 	if (!err)
 		return true;
 	why_set(&why, err, "the index cannot be read");
@@ -288,9 +306,9 @@ static void look_up(struct request *r)
 		reply_err(r, ERR_BUSY, CODE_BLOB_UNKNOWN, 1, &why);
 		return;
 	}
-	if (!read_lookup(r, &st->lookup))
+	if (!read_lookup(r, st))
 		return;
-	if (found->stored && found->may == MAY_YES) {
+	if (found->stored && found->may == MAY_YES && !st->only_yes) {
 		if (r->verdict == VERDICT_NONE)
 			r->verdict = VERDICT_HIT;
 		request_may_see(r, serve_stored);
@@ -298,7 +316,7 @@ static void look_up(struct request *r)
 		ask(r);
 	} else if (!r->is_head) {
 		join(r);
-	} else if (found->size_known && found->may != MAY_NO) {
+	} else if (found->size_known && found->may != MAY_NO && !st->only_yes) {
 		r->verdict = VERDICT_HIT; /* nobody is asked for a size */
 		st->reply.size = found->size;
 		request_may_see(r, show);

@@ -104,16 +104,7 @@ static void take_unstored(struct manifest_state *st,
 
 static void reply_denied(struct request *r)
 {
-	const struct freshness *f = &state_of(r)->facts;
-	struct why why;
-
-	(void)why_set(&why, ERR_DENIED,
-		      "%.100s has denied it for %" PRIu64 " s; what is held of "
-		      "it is served no longer than max_denied (%" PRIu64 " s)",
-		      r->up->name,
-		      freshness_age_ms(f->now_ms, f->denied_ms) / 1000,
-		      f->max_denied_ms / 1000);
-	reply_err(r, ERR_DENIED, CODE_MANIFEST_UNKNOWN, 0, &why);
+	freshness_reply_denied(r, &state_of(r)->facts, CODE_MANIFEST_UNKNOWN);
 }
 
 static void reply_gone(struct request *r, const struct why *why)

@@ -367,6 +367,46 @@ def test_denied_is_stale_for_a_while_then_403(up, new_entrepot, old, status):
     client.check_manifest(entrepot.manifest(NAME, old.digest), old)
 
 
+@pytest.mark.parametrize("status", [401, 403, 451])
+def test_blobs_of_a_denied_repository_follow_it(up, new_entrepot, old,
+                                                status):
+    entrepot = new_entrepot(up, check=seconds(0.1), max_denied=seconds(3),
+                            stale_hold="10ms")
+    blob, missing = old.layers[0], old.config
+    by_tag(entrepot, old)
+    client.check_blob(entrepot.blob(NAME, blob.digest), blob)
+    entrepot.wait_stored(blob)
+    fault = up.fault(kind=("manifest", "blob"), status=status)
+    wait_until(lambda: by_tag(entrepot, old).verdict == "stale", 3)
+    client.check_blob(entrepot.blob(NAME, blob.digest), blob)
+    wait_until(lambda: entrepot.blob(NAME, blob.digest).status == 403, 10)
+    for one in (blob, missing):
+        for method, headers in (("GET", {}), ("GET", {"Range": "bytes=-9"}),
+                                ("HEAD", {})):
+            answer = entrepot.blob(NAME, one.digest, headers, method)
+            assert answer.status == 403, (method, headers, answer)
+            assert "WWW-Authenticate" not in answer.headers
+    answer = entrepot.blob(NAME, blob.digest)
+    assert answer.code == "DENIED" and "docker.io" in answer.message
+    fault.clear()
+    wait_until(lambda: entrepot.blob(NAME, blob.digest).status == 200, 3)
+    client.check_blob(entrepot.blob(NAME, missing.digest), missing)
+
+
+def test_denied_blob_is_asked_for_once_per_check(up, new_entrepot, old):
+    entrepot = new_entrepot(up, check=seconds(30), max_denied="0s")
+    by_tag(entrepot, old)
+    blob = old.layers[0]
+    client.check_blob(entrepot.blob(NAME, blob.digest), blob)
+    entrepot.wait_stored(blob)
+    up.fault(kind=("manifest", "blob"), status=403)
+    assert entrepot.command("refresh", NAME + ":1").returncode != 0
+    up.forget()
+    for _ in range(3):
+        assert entrepot.blob(NAME, blob.digest).status == 403
+    assert not up.requests()
+
+
 def denied(entrepot, reference):
     answer = entrepot.manifest(NAME, reference)
     return answer if answer.status == 403 else None
