@@ -182,6 +182,19 @@ $(out)/fuzz_%: $(out)/tests/fuzz/fuzz_%.o $(archives)
 	@echo "  LINK  $@"
 	$Q$(link) -o $@ $^ $(libs)
 
+# llhttp, as source in Debian's node-llhttp: what our head parser is compared
+# with.  Not our code, so not our warnings.
+llhttp := /usr/share/llhttp
+llhttp_flags := -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp
+llhttp_objects := $(patsubst %,$(out)/llhttp/%.o,llhttp api http)
+$(out)/llhttp/%.o: $(llhttp)/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC    $@"
+	$Q$(compile) $(llhttp_flags) -w -c -o $@ $<
+$(out)/tests/fuzz/llhttp_head.o: defines += $(llhttp_flags)
+$(out)/replay/fuzz_http_llhttp $(out)/fuzz_http_llhttp: \
+	$(out)/tests/fuzz/llhttp_head.o $(llhttp_objects)
+
 -include $(patsubst %.c,$(out)/%.d,$(wildcard cache/*.c proxy/*.c \
 	tests/unit/*.c tests/tools/*.c tests/fuzz/*.c))
 

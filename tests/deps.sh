@@ -18,6 +18,7 @@ packages_of()
 		;;
 	check)
 		echo "python3 python3-pytest openssl procps util-linux"
+		echo "node-llhttp"
 		echo "mount e2fsprogs iproute2"
 		;;
 	clients)
@@ -32,6 +33,7 @@ packages_of()
 		;;
 	fuzz)
 		echo "python3 clang libclang-rt-$(default_of clang)-dev"
+		echo "node-llhttp"
 		;;
 	bench)
 		echo "python3 nginx docker-registry wrk procps openssl"
