@@ -162,7 +162,7 @@ static void finish(struct refresh *r)
 		control_end(call, 1, "%u of %u tags could not be refreshed",
 			    r->bad, r->good + r->bad);
 	else if (r->good == 0)
-		control_end(call, 0,
+		control_end(call, 1,
 			    "no tag of %s/%s is held here; it is asked for "
 			    "with the next pull",
 			    r->upstream, r->repo);

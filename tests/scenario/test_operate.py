@@ -550,7 +550,7 @@ def test_refresh_of_a_name_skips_the_memory_of_what_it_lacked(
     up.put_image("library/b", "2", image)
     assert entrepot.manifest(NAME, "1").status == 404
     done = entrepot.command("refresh", NAME)
-    assert done.returncode == 0 and "no tag" in done.stderr, done
+    assert done.returncode == 1 and "no tag" in done.stderr, done
     client.check_manifest(entrepot.manifest(NAME, "1"), image)
     assert entrepot.get(f"/v2/{NAME}/tags/list").json()["tags"] == ["1", "2"]
     assert entrepot.manifest("library/b", "2").status == 404
