@@ -15,6 +15,8 @@ packages_of()
 	build)
 		echo "gcc libc6-dev make pkg-config libevent-dev"
 		echo "libcurl4-openssl-dev libssl-dev libjansson-dev liblmdb-dev"
+		# Whom https trusts; libcurl only recommends it.
+		echo "ca-certificates"
 		;;
 	check)
 		echo "python3 python3-pytest openssl procps util-linux"
