@@ -36,7 +36,9 @@ static const struct client {
 	const char *note; /* where it goes, if the file cannot say so */
 } clients[] = {
     {"docker", client_docker,
-     "into /etc/docker/daemon.json, then: systemctl restart docker"},
+     "into /etc/docker/daemon.json, then: systemctl restart docker\n"
+     "# (dockerd warns of the http:// in insecure-registries, by which its "
+     "BuildKit knows)"},
     {"containerd", client_containerd, NULL},
     {"containerd-docker.io", client_containerd_hub, NULL},
     {"podman", client_containers, NULL},

@@ -35,6 +35,20 @@ static bool is_connect_trouble(CURLcode rc)
 	       rc == CURLE_PROXY;
 }
 
+/* What to do about it, where libcurl's sentence does not say. */
+static const char *hint(CURLcode rc)
+{
+	switch (rc) {
+	case CURLE_SSL_CACERT_BADFILE:
+		return " (the package ca-certificates brings the usual one, "
+		       "the upstream's \"ca\" names another)";
+	case CURLE_PEER_FAILED_VERIFICATION:
+		return " (the upstream's \"ca\" names a private authority)";
+	default:
+		return "";
+	}
+}
+
 static enum err outcome(struct fetch *f, struct why *why)
 {
 	const char *text =
@@ -62,7 +76,7 @@ static enum err outcome(struct fetch *f, struct why *why)
 		return why_set(why, ERR_TIMEOUT, "%s", text);
 	if (is_connect_trouble(f->result))
 		return why_set(why, ERR_UNAVAILABLE, "%s", text);
-	return why_set(why, ERR_BAD_UPSTREAM, "%s", text);
+	return why_set(why, ERR_BAD_UPSTREAM, "%s%s", text, hint(f->result));
 }
 
 /* Report what has ended. */

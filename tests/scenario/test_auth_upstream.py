@@ -446,6 +446,7 @@ def test_custom_ca(new_up, new_entrepot, authority, image):
     refused = new_entrepot(up).manifest(NAME, "1")
     assert refused.status in (502, 503)
     assert "certificate" in refused.message.lower()
+    assert '"ca"' in refused.message
 
 
 def test_insecure(new_up, new_entrepot, authority, image):
