@@ -11,10 +11,13 @@
 
 /*
  * A turn of the loop: one epoll_wait, the callbacks it brings (the mailbox is
- * one of them), then what they deferred.  Each of the three is bounded, so
- * that none of them starves the others.
+ * one of them), what they deferred, then bulk work.  Each of the four is
+ * bounded, so that none of them starves the others.
  */
 #define MAIL_PER_TURN 64
+/* The last one in a turn gets at least so much: a system call for the scraps
+ * of a budget costs more than it moves. */
+#define BULK_LEAST_BYTES (256 * KIB)
 
 struct slot {
 	void *object; /* NULL: free */
@@ -49,6 +52,9 @@ struct loop {
 
 	struct deferred *deferred;
 	size_t n_deferred, cap_deferred;
+
+	TAILQ_HEAD(, bulk) bulk;
+	uint64_t bulk_round;
 
 	uint64_t turn_ms; /* 0: not asked for in this turn */
 };
@@ -285,6 +291,43 @@ static void run_deferred(struct loop *l)
 			l->n_deferred * sizeof(*l->deferred));
 }
 
+/* ---- bulk work ---- */
+
+void loop_bulk_queue(struct loop *l, struct bulk *b)
+{
+	loop_assert(l);
+	if (b->queued)
+		return;
+	b->queued = true;
+	b->round = l->bulk_round;
+	TAILQ_INSERT_TAIL(&l->bulk, b, link);
+}
+
+void loop_bulk_cancel(struct loop *l, struct bulk *b)
+{
+	loop_assert(l);
+	if (!b->queued)
+		return;
+	b->queued = false;
+	TAILQ_REMOVE(&l->bulk, b, link);
+}
+
+/* Who queues in this round waits for the next one, or one that can move
+ * nothing would run for ever. */
+static void run_bulk(struct loop *l)
+{
+	uint64_t left = LOOP_BULK_BYTES, moved;
+	struct bulk *b;
+
+	l->bulk_round++;
+	while (left > 0 && (b = TAILQ_FIRST(&l->bulk)) &&
+	       b->round != l->bulk_round) {
+		loop_bulk_cancel(l, b);
+		moved = b->run(b, MAX(left, BULK_LEAST_BYTES));
+		left -= MIN(left, moved);
+	}
+}
+
 /* ---- life ---- */
 
 static struct event_base *base_new(void)
@@ -317,6 +360,7 @@ struct loop *loop_new(const char *name)
 	pthread_mutex_init(&l->mu, NULL);
 	STAILQ_INIT(&l->queue);
 	STAILQ_INIT(&l->inbox);
+	TAILQ_INIT(&l->bulk);
 	l->base = base_new();
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (l->wake_fd < 0) {
@@ -350,11 +394,12 @@ static void *loop_main(void *arg)
 	while (!is_finished(l)) {
 		int flags = EVLOOP_ONCE;
 
-		if (l->n_deferred > 0)
+		if (l->n_deferred > 0 || !TAILQ_EMPTY(&l->bulk))
 			flags |= EVLOOP_NONBLOCK;
 		l->turn_ms = 0;
 		event_base_loop(l->base, flags);
 		run_deferred(l);
+		run_bulk(l);
 	}
 	if (l->on_end)
 		l->on_end(l->on_end_arg);
@@ -412,7 +457,7 @@ void loop_free(struct loop **loop)
 
 	if (!l)
 		return;
-	assert(!l->running);
+	assert(!l->running && TAILQ_EMPTY(&l->bulk));
 	current = l;
 	flush(l);
 	current = before;

@@ -70,6 +70,28 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 void loop_defer(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /*
+ * Bulk work, as the bytes of downloads: what would keep the loop from its
+ * small requests stands in one queue, and each turn of the loop moves about
+ * LOOP_BULK_BYTES of it, first come first served.  So a turn is as short beside
+ * sixty downloads as beside one, and one alone still gets long calls.
+ *
+ * Embed; set `run` once.  It is given what it may move and returns what it
+ * has; if there is more, it queues itself again, behind the others.  It may
+ * queue and cancel whatever it likes, and defer the end of its own memory.
+ */
+#define LOOP_BULK_BYTES (2 * MIB)
+struct bulk {
+	TAILQ_ENTRY(bulk) link;
+	bool queued;
+	uint64_t round; /* in which it was queued */
+	uint64_t (*run)(struct bulk *b, uint64_t bytes);
+};
+/* No effect on one that is queued.  Own loop. */
+void loop_bulk_queue(struct loop *l, struct bulk *b);
+/* Before the memory goes; no effect on one that is not.  Own loop. */
+void loop_bulk_cancel(struct loop *l, struct bulk *b);
+
+/*
  * One-shot timers.  Embed; timer_init once, timer_set as often as wanted
  * (re-arms), timer_clear before the memory goes.  Own loop.
  */

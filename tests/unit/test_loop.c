@@ -149,7 +149,7 @@ static void handles_grow_past_the_first_table(void)
 	loop_free(&l);
 }
 
-static char trace[32];
+static char trace[64];
 static struct loop *traced;
 
 static void note(void *arg)
@@ -303,6 +303,127 @@ static void stopping_empties_the_mailbox_first(void)
 	CHECK_STR(trace, "xxxxxxxxxxx");
 }
 
+/* Somebody with bytes to move, so many at most in one go, in so many goes. */
+struct mover {
+	struct bulk bulk;
+	char name;
+	uint64_t at_most;
+	unsigned goes;
+	uint64_t given;       /* the most in one go */
+	struct mover *cancel; /* what it does to another */
+};
+
+static uint64_t mover_run(struct bulk *b, uint64_t bytes)
+{
+	struct mover *m = container_of(b, struct mover, bulk);
+	char name[] = {m->name, '\0'};
+
+	note(name);
+	if (--m->goes > 0)
+		loop_bulk_queue(traced, b);
+	if (m->cancel)
+		loop_bulk_cancel(traced, &m->cancel->bulk);
+	m->given = MAX(m->given, bytes);
+	return MIN(bytes, m->at_most);
+}
+
+static struct mover mover(char name, uint64_t at_most, unsigned goes)
+{
+	return (struct mover){
+	    .bulk = {.run = mover_run},
+	    .name = name,
+	    .at_most = at_most,
+	    .goes = goes,
+	};
+}
+
+/* A dash in the trace is a turn of the loop. */
+static void mark(void *arg)
+{
+	static char dash[] = "-";
+	unsigned *turns = arg;
+
+	note(dash);
+	if (--*turns > 0)
+		loop_call(traced, mark, turns);
+	else
+		sem_post(&done);
+}
+
+static void queue(void *arg)
+{
+	struct mover *m = arg;
+
+	loop_bulk_queue(traced, &m->bulk);
+	loop_bulk_queue(traced, &m->bulk); /* no effect */
+}
+
+/* The movers as they stand, and so many turns of the loop. */
+static void run_movers(struct mover *m, size_t n, unsigned turns)
+{
+	traced = loop_new("test");
+	trace[0] = '\0';
+	for (size_t i = 0; i < n; i++)
+		loop_call(traced, queue, &m[i]);
+	loop_call(traced, mark, &turns);
+	loop_start(traced);
+	sem_wait(&done);
+	loop_stop(traced);
+	loop_free(&traced);
+}
+
+static void bulk_work_is_shared_out_over_the_turns(void)
+{
+	/* Two that take all they get; between them one whose socket is
+	 * small, and who comes after it has what it left. */
+	struct mover m[] = {
+	    mover('a', UINT64_MAX, 2),
+	    mover('b', LOOP_BULK_BYTES / 4, 3),
+	    mover('c', UINT64_MAX, 2),
+	};
+
+	run_movers(m, ARRAY_LEN(m), 6);
+	CHECK_STR(trace, "-a-bc-a-bc-b-");
+	CHECK(m[0].given == LOOP_BULK_BYTES);
+	CHECK(m[2].given == LOOP_BULK_BYTES / 4 * 3);
+}
+
+static void nobody_gets_the_scraps_of_a_turn(void)
+{
+	struct mover m[] = {
+	    mover('a', LOOP_BULK_BYTES - 1, 1),
+	    mover('b', UINT64_MAX, 1),
+	    mover('c', UINT64_MAX, 1),
+	};
+
+	run_movers(m, ARRAY_LEN(m), 3);
+	CHECK_STR(trace, "-ab-c-");
+	CHECK(m[1].given >= 64 * KIB && m[1].given < LOOP_BULK_BYTES);
+}
+
+static void who_can_move_nothing_runs_once_in_a_turn(void)
+{
+	struct mover m[] = {mover('a', 0, 3), mover('b', 1, 2)};
+
+	run_movers(m, ARRAY_LEN(m), 4);
+	CHECK_STR(trace, "-ab-ab-a-");
+}
+
+static void bulk_work_can_be_cancelled(void)
+{
+	struct mover m[] = {mover('a', 0, 2), mover('b', 0, 1),
+			    mover('c', 0, 1)};
+
+	m[0].cancel = &m[2];
+	run_movers(m, ARRAY_LEN(m), 3);
+	CHECK_STR(trace, "-ab-a-");
+	/* One that ran cancels the rest of the queue, itself among them. */
+	m[0] = mover('a', 0, 2);
+	m[0].cancel = &m[0];
+	run_movers(m, 1, 2);
+	CHECK_STR(trace, "-a-");
+}
+
 int main(void)
 {
 	sem_init(&done, 0, 0);
@@ -313,5 +434,9 @@ int main(void)
 	RUN(mail_and_deferred_calls_leave_timers_their_turn);
 	RUN(timers_fire_once_and_can_be_set_again);
 	RUN(stopping_empties_the_mailbox_first);
+	RUN(bulk_work_is_shared_out_over_the_turns);
+	RUN(nobody_gets_the_scraps_of_a_turn);
+	RUN(who_can_move_nothing_runs_once_in_a_turn);
+	RUN(bulk_work_can_be_cancelled);
 	return unit_done();
 }
