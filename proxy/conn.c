@@ -25,7 +25,7 @@ void conn_watch(struct conn *c, enum conn_watch watch)
 {
 	static const short flags[] = {
 	    [CONN_WATCH_READ] = EV_READ | EV_PERSIST,
-	    [CONN_WATCH_WRITE] = EV_WRITE | EV_PERSIST,
+	    [CONN_WATCH_WRITE] = EV_WRITE | EV_ET | EV_PERSIST,
 	    [CONN_WATCH_GONE] = EV_READ | EV_ET | EV_PERSIST,
 	};
 	int rc;
@@ -196,30 +196,26 @@ static bool next_head(struct conn *c, struct conn_turn *turn)
 		conn_watch(c, CONN_WATCH_READ);
 		return false;
 	}
-	/* Writable it is, so that the next turn comes after the others'. */
 	if (turn->requests == 0) {
 		conn_watch(c, CONN_WATCH_WRITE);
+		conn_yield(c);
 		return false;
 	}
 	turn->requests--;
 	return parse(c);
 }
 
-void conn_go_on(struct conn *c)
+static void go_on(struct conn *c, struct conn_turn *turn)
 {
-	struct conn_turn turn = {
-	    .bytes = CONN_TURN_BYTES,
-	    .requests = CONN_TURN_REQUESTS,
-	};
 	bool more = true;
 
 	while (more) {
 		switch (c->phase) {
 		case CONN_HEAD:
-			more = next_head(c, &turn);
+			more = next_head(c, turn);
 			break;
 		case CONN_SEND:
-			more = conn_send_some(c, &turn);
+			more = conn_send_some(c, turn);
 			break;
 		case CONN_HANDLE:
 		case CONN_LINGER:
@@ -228,6 +224,34 @@ void conn_go_on(struct conn *c)
 			break;
 		}
 	}
+}
+
+void conn_go_on(struct conn *c)
+{
+	struct conn_turn turn = {
+	    .bytes = CONN_TURN_BYTES,
+	    .requests = CONN_TURN_REQUESTS,
+	};
+
+	go_on(c, &turn);
+}
+
+static uint64_t on_bulk(struct bulk *b, uint64_t bytes)
+{
+	struct conn *c = container_of(b, struct conn, bulk);
+	struct conn_turn turn = {
+	    .bytes = bytes,
+	    .requests = CONN_TURN_REQUESTS,
+	};
+
+	assert(c->magic == CONN_MAGIC);
+	go_on(c, &turn);
+	return bytes - turn.bytes;
+}
+
+void conn_yield(struct conn *c)
+{
+	loop_bulk_queue(c->loop, &c->bulk);
 }
 
 /* ---- reading ---- */
@@ -315,7 +339,7 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 	if (c->watch == CONN_WATCH_GONE)
 		on_gone(c);
 	else if (c->watch == CONN_WATCH_WRITE)
-		conn_go_on(c);
+		conn_yield(c);
 	else if (c->phase == CONN_LINGER)
 		conn_on_linger(c);
 	else
@@ -375,8 +399,9 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
 	expired(c);
 }
 
-void conn_clock_init(struct conn *c)
+void conn_turns_init(struct conn *c)
 {
+	c->bulk.run = on_bulk;
 	c->clock_ms = c->deadline_ms = CONN_NEVER;
 	evtimer_assign(&c->clock, loop_base(c->loop), on_clock, c);
 }

@@ -22,7 +22,8 @@
  *             reset.
  *   CLOSED    freed at the end of the loop turn.
  *
- * A turn sends at most CONN_TURN_BYTES and then yields by arming EV_WRITE, so
+ * A turn sends at most CONN_TURN_BYTES.  A longer reply goes on as bulk work of
+ * its loop, which shares out how much of that each of the loop's turns does, so
  * that small requests keep their latency beside large downloads.
  */
 #include "proxy/body.h"

@@ -11,8 +11,9 @@
 #include <event2/event_struct.h>
 
 /* One turn of a connection: so many body bytes, so many pipelined requests;
- * then the others have theirs. */
-#define CONN_TURN_BYTES (512 * KIB)
+ * then the others have theirs, and what is left goes on as bulk work of the
+ * loop (loop.h). */
+#define CONN_TURN_BYTES (256 * KIB)
 #define CONN_TURN_REQUESTS 16
 
 #define CONN_MAGIC 0x636f6e6eu
@@ -25,6 +26,8 @@ enum conn_phase { CONN_HEAD, CONN_HANDLE, CONN_SEND, CONN_LINGER, CONN_CLOSED };
 enum conn_watch {
 	CONN_WATCH_NOTHING,
 	CONN_WATCH_READ,
+	/* At its edge: one that stands in the loop's queue of bulk work would
+	 * be reported writable in each turn. */
 	CONN_WATCH_WRITE,
 	/*
 	 * The peer's leaving, while we do not read.  EV_CLOSED alone would not
@@ -59,6 +62,7 @@ struct conn {
 	struct loop *loop;
 	const struct listener_role *role;
 	struct event io;
+	struct bulk bulk; /* queued: the socket takes more, as far as we know */
 
 	/* `clock` is armed for clock_ms, which may be before the deadline:
 	 * moving a deadline away, as each request does, is one assignment. */
@@ -100,12 +104,14 @@ struct conn_turn {
 
 /* Do what can be done now: parse what is buffered, send what may be sent. */
 void conn_go_on(struct conn *c);
+/* Go on after the others. */
+void conn_yield(struct conn *c);
 
 void conn_watch(struct conn *c, enum conn_watch watch);
 /* CONN_NEVER: none.  Replaces the one before. */
 void conn_deadline(struct conn *c, uint64_t at_ms);
 void conn_deadline_in(struct conn *c, uint64_t ms);
-void conn_clock_init(struct conn *c);
+void conn_turns_init(struct conn *c);
 /* A member of server->conn_limits; a reload may be writing it. */
 uint64_t conn_limit(const uint64_t *option);
 /* The reply is over, all of it: the next request, or the end. */

@@ -26,6 +26,7 @@ void conn_close(struct conn *c)
 	assert(c->phase != CONN_CLOSED && !c->body);
 	c->phase = CONN_CLOSED;
 	conn_watch(c, CONN_WATCH_NOTHING);
+	loop_bulk_cancel(c->loop, &c->bulk);
 	evtimer_del(&c->clock);
 	LIST_REMOVE(c, link);
 	__atomic_fetch_sub(&c->serve->n_conns, 1, __ATOMIC_RELAXED);
@@ -140,7 +141,7 @@ void conn_accept(struct server *srv, struct loop *l, int fd,
 	if (getpeername(fd, (void *)&ss, &len) < 0)
 		ss.ss_family = AF_UNSPEC; /* gone already: recv will say so */
 	name_peer(c, &ss);
-	conn_clock_init(c);
+	conn_turns_init(c);
 	LIST_INSERT_HEAD(&c->serve->conns, c, link);
 	conn_watch(c, CONN_WATCH_READ);
 	conn_deadline_in(c, conn_is_draining(c)

@@ -119,6 +119,8 @@ bool conn_send_some(struct conn *c, struct conn_turn *turn)
 		note_taken(c); /* what came before was not the peer's doing */
 	conn_watch(c, CONN_WATCH_WRITE);
 	stall_tick(c);
+	if (!s.full)
+		conn_yield(c); /* no edge would come */
 	return false;
 }
 

@@ -76,18 +76,11 @@ size_t sink_memory(struct sink *s, const void *buf, size_t len, bool more)
 	return n;
 }
 
-size_t sink_file(struct sink *s, int fd, uint64_t off, uint64_t len, bool more)
+static size_t send_pages(struct sink *s, int fd, uint64_t off, uint64_t len)
 {
 	off_t at = (off_t)off;
 	ssize_t n;
 
-	(void)more; /* sendfile(2) has no MSG_MORE */
-	len = MIN(len, s->budget);
-	if (len == 0)
-		return 0;
-	sink_head(s, true);
-	if (is_stopped(s))
-		return 0;
 	do {
 		n = sendfile(s->fd, fd, &at, (size_t)len);
 	} while (n < 0 && errno == EINTR);
@@ -99,10 +92,23 @@ size_t sink_file(struct sink *s, int fd, uint64_t off, uint64_t len, bool more)
 	 * the promise of Content-Length cannot be kept. */
 	if (n == 0)
 		s->broken = true;
-	else if ((uint64_t)n < len)
-		s->full = true;
 	count(s, (size_t)n);
 	return (size_t)n;
+}
+
+/* A short count may be the file's doing.  Only who was told EAGAIN may wait
+ * for the socket's edge. */
+size_t sink_file(struct sink *s, int fd, uint64_t off, uint64_t len, bool more)
+{
+	uint64_t now = MIN(len, s->budget), done = 0;
+
+	(void)more; /* sendfile(2) has no MSG_MORE */
+	if (now == 0)
+		return 0;
+	sink_head(s, true);
+	while (done < now && !is_stopped(s))
+		done += send_pages(s, fd, off + done, now - done);
+	return (size_t)done;
 }
 
 uint64_t sink_budget(const struct sink *s)

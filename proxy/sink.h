@@ -17,7 +17,7 @@ struct sink {
 	const char *head;
 	size_t head_len;
 	bool more_follows; /* the next body of a chain: MSG_MORE */
-	bool full;         /* the socket took less than was offered */
+	bool full;         /* the socket takes no more: its edge will tell */
 	bool broken;       /* a socket error, or a file that ends too early */
 };
 

@@ -778,6 +778,21 @@ static void files_are_sent_whole_and_in_part(void)
 	}
 }
 
+/* Its socket is full again and again. */
+static void who_reads_through_a_small_socket_gets_it_all(void)
+{
+	int fd;
+
+	fake_start();
+	fd = client_with(16384, 65536);
+	say(fd, GET("/file"));
+	expect_file(fd, 0, FILE_BYTES);
+	say(fd, GET("/small"));
+	expect(fd, 200, "hello /small");
+	close(fd);
+	fake_stop();
+}
+
 static void a_client_that_leaves_a_download_is_let_go(void)
 {
 	int fd;
@@ -1033,6 +1048,7 @@ int main(void)
 	RUN(a_body_is_not_read_as_the_next_request);
 	RUN(linger_ends_after_its_time);
 	RUN(files_are_sent_whole_and_in_part);
+	RUN(who_reads_through_a_small_socket_gets_it_all);
 	RUN(a_client_that_leaves_a_download_is_let_go);
 	RUN(a_file_shorter_than_announced_cuts_the_connection);
 	RUN(a_body_cut_before_its_head_ends_the_connection);
