@@ -81,6 +81,7 @@ struct conn {
 	size_t head_len, head_at;
 	struct body *body;
 	bool body_ended;
+	bool corked;
 	bool wake_queued;
 	uint64_t sent; /* bytes of the body */
 

@@ -59,6 +59,7 @@ static struct sink sink_open(struct conn *c, const struct conn_turn *turn)
 	    .budget = turn->bytes,
 	    .head = c->head + c->head_at,
 	    .head_len = c->head_len - c->head_at,
+	    .corked = c->corked,
 	};
 }
 
@@ -71,6 +72,7 @@ static void sink_close(struct conn *c, const struct sink *s,
 		note_taken(c);
 	c->head_at = head_at;
 	c->sent += s->sent;
+	c->corked = s->corked;
 	turn->bytes = s->budget;
 }
 
@@ -97,6 +99,8 @@ bool conn_send_some(struct conn *c, struct conn_turn *turn)
 	struct sink s = sink_open(c, turn);
 	enum body_state state = send_body(c, &s);
 
+	if (state == BODY_END || state == BODY_WAIT)
+		sink_uncork(&s);
 	sink_close(c, &s, turn);
 	switch (state) {
 	case BODY_END:

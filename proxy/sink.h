@@ -17,11 +17,15 @@ struct sink {
 	const char *head;
 	size_t head_len;
 	bool more_follows; /* the next body of a chain: MSG_MORE */
+	bool corked;       /* TCP_CORK is on: sink_uncork() */
 	bool full;         /* the socket takes no more: its edge will tell */
 	bool broken;       /* a socket error, or a file that ends too early */
 };
 
 /* Send the head without waiting for a body. */
 void sink_head(struct sink *s, bool more);
+/* Nothing follows for now: what the kernel keeps back for a full packet
+ * leaves. */
+void sink_uncork(struct sink *s);
 
 #endif

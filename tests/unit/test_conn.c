@@ -6,6 +6,7 @@
  *   /small      answers at once        /async   answers after 30 ms
  *   /hang       never answers          /file    a file, by body_file()
  *   /waits      a body that waits      /chain   three bodies as one
+ *   /part       100 KB of the file, and then a body that says no more
  */
 #include "cache/blob.h"
 #include "proxy/conn_impl.h"
@@ -227,6 +228,26 @@ static struct body *body_cut(void)
 	return &w->b;
 }
 
+/* A body that waits for ever. */
+static enum body_state silent_send(struct body *b, struct sink *s)
+{
+	(void)b;
+	(void)s;
+	return BODY_WAIT;
+}
+
+static struct body *body_part(void)
+{
+	static const struct body_ops ops = {silent_send, waiting_free};
+	struct waiting *w = xcalloc(1, sizeof(*w));
+	struct body **parts = xcalloc(2, sizeof(*parts));
+
+	w->b.ops = &ops;
+	parts[0] = body_file(server.jobs, pin_file(), 0, 99999);
+	parts[1] = &w->b;
+	return body_chain(parts, 2);
+}
+
 static struct body *body_three(void)
 {
 	struct body **parts = xcalloc(3, sizeof(*parts));
@@ -270,6 +291,8 @@ struct request *request_start(struct conn *c, const struct http_head *head)
 		answer(c, 200, body_cut(), 5, false);
 	else if (strcmp(r->path, "/chain") == 0)
 		answer(c, 200, body_three(), 104, false);
+	else if (strcmp(r->path, "/part") == 0)
+		answer(c, 200, body_part(), 100001, false);
 	else if (strcmp(r->path, "/hang") != 0)
 		answer_hello(r);
 	return r;
@@ -793,6 +816,45 @@ static void who_reads_through_a_small_socket_gets_it_all(void)
 	fake_stop();
 }
 
+static void look_at_cork(void *arg)
+{
+	int *on = arg;
+	socklen_t len = sizeof(*on);
+
+	CHECK(getsockopt(LIST_FIRST(&serve.conns)->fd, IPPROTO_TCP, TCP_CORK,
+			 on, &len) == 0);
+}
+
+static bool is_corked(void)
+{
+	int on = -1;
+
+	on_loop(look_at_cork, &on);
+	return on != 0;
+}
+
+/* While there is more, only full packets leave; none is kept back then. */
+static void nothing_is_kept_back_when_a_body_ends_or_waits(void)
+{
+	static char piece[42 + 100000]; /* head and body */
+	int fd;
+
+	fake_start();
+	fd = client_with(16384, 65536);
+	say(fd, GET("/file"));
+	CHECK(recv(fd, piece, 1, MSG_PEEK) == 1);
+	CHECK(is_corked());
+	expect_file(fd, 0, FILE_BYTES);
+	wait_for(&n_sent_whole, 1);
+	CHECK(!is_corked());
+	say(fd, GET("/part"));
+	CHECK(recv(fd, piece, sizeof(piece), MSG_WAITALL) == sizeof(piece));
+	CHECK(!is_corked());
+	on_loop(cut_all, NULL);
+	close(fd);
+	fake_stop();
+}
+
 static void a_client_that_leaves_a_download_is_let_go(void)
 {
 	int fd;
@@ -1049,6 +1111,7 @@ int main(void)
 	RUN(linger_ends_after_its_time);
 	RUN(files_are_sent_whole_and_in_part);
 	RUN(who_reads_through_a_small_socket_gets_it_all);
+	RUN(nothing_is_kept_back_when_a_body_ends_or_waits);
 	RUN(a_client_that_leaves_a_download_is_let_go);
 	RUN(a_file_shorter_than_announced_cuts_the_connection);
 	RUN(a_body_cut_before_its_head_ends_the_connection);
