@@ -3,7 +3,7 @@
  * Flights as their clients see them, and what they ask of an upstream: over
  * the real cache, loops, workers, flows and bodies (flight_help.h).
  */
-#include "cache/cache_int.h"
+#include "cache/partial_int.h"
 #include "tests/unit/flight_help.h"
 
 #include <fcntl.h>
@@ -788,6 +788,30 @@ static void whole_partial_needs_a_yes_and_no_byte(void)
 	tear_down();
 }
 
+/* Whoever writes has to wait for us, as for a disk that hangs. */
+static void slow_disk_holds_the_upstream_back(void)
+{
+	const uint64_t most = 2 * MIB; /* cache.memory.fill */
+	struct client a = client_make(whole);
+	struct partial *p;
+	struct why why;
+
+	set_up(8 * MIB);
+	CHECK(partial_open(server.cache, &world.dg, UP, &p, &why) == ERR_OK);
+	partial_begin(p);
+	client_go(&a);
+	WAIT_UNTIL(world.notes[0].sent >= most / 2);
+	usleep(100 * 1000);
+	CHECK(transfer_note(0).sent <= most);
+	CHECK(a.got == 0);
+	partial_end(p);
+	CHECK_WHOLE(&a);
+	CHECK(all_landed());
+	partial_close(&p);
+	CHECK(is_stored());
+	tear_down();
+}
+
 static void no_room_passes_through(void)
 {
 	struct client a = client_make(whole), b = client_make(suffix(1000));
@@ -1119,6 +1143,7 @@ int main(void)
 	RUN(restart_serves_held_bytes);
 	RUN(complete_file_is_served_and_no_byte_fetched);
 	RUN(whole_partial_needs_a_yes_and_no_byte);
+	RUN(slow_disk_holds_the_upstream_back);
 	RUN(no_room_passes_through);
 	RUN(passed_through_bytes_are_verified);
 	RUN(pass_through_survives_breaks_and_missing_ranges);
