@@ -5,11 +5,13 @@ leave behind.  Every option name the tests use is written here or passed
 through here as "key.path", so that a renamed option is one edit.
 """
 
+import ctypes
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -501,6 +503,41 @@ def parse_metrics(text):
             name, value = line.rsplit(" ", 1)
             found[name] = float(value)
     return found
+
+
+class Watch:
+    """What is opened, read or listed in these folders, by anybody
+    (inotify(7))."""
+
+    ACCESS, OPEN = 0x1, 0x20
+
+    def __init__(self, folders):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self.fd >= 0
+        self.names = {}
+        for folder in folders:
+            number = self.libc.inotify_add_watch(
+                self.fd, os.fsencode(folder), self.ACCESS | self.OPEN)
+            assert number >= 0, os.strerror(ctypes.get_errno())
+            self.names[number] = folder
+
+    def seen(self):
+        """The names so far."""
+        found = []
+        try:
+            data = os.read(self.fd, 1 << 16)
+        except BlockingIOError:
+            return found
+        while data:
+            number, _, _, length = struct.unpack_from("iIII", data)
+            name = data[16:16 + length].rstrip(b"\0").decode()
+            found.append(f"{self.names.get(number)}/{name}")
+            data = data[16 + length:]
+        return found
+
+    def close(self):
+        os.close(self.fd)
 
 
 class NotifySocket:

@@ -9,7 +9,7 @@ import pytest
 import client
 import content
 from client import SLOW
-from daemon import seconds
+from daemon import Watch, seconds
 
 MANIFEST_TYPES = {content.OCI_INDEX, content.OCI_MANIFEST,
                   content.DOCKER_LIST, content.DOCKER_MANIFEST}
@@ -131,6 +131,47 @@ def test_restart_keeps_what_was_pulled(up, entrepot, image):
 
 
 # ---- one answer ----
+
+def test_start_opens_no_blob_and_lists_no_folder_of_blobs(up, entrepot,
+                                                           image):
+    """Whatever the number of blobs: only partial/, uploads/ and the trash."""
+    up.put_image("library/a", "1", image)
+    client.Docker(entrepot.address).pull("library/a", "1", image)
+    for blob in image.blobs:
+        entrepot.wait_stored(blob)
+    assert entrepot.stop() == 0
+    folder = entrepot.data / "blobs"
+    watch = Watch([folder, *(p for p in folder.rglob("*") if p.is_dir())])
+    entrepot.start()
+    client.check_manifest(entrepot.manifest("library/a", "1"), image)
+    assert not watch.seen()
+    blob = image.layers[0]
+    client.check_blob(entrepot.blob("library/a", blob.digest), blob)
+    assert any(name.endswith(blob.digest.partition(":")[2])
+               for name in watch.seen())
+    watch.close()
+
+
+def test_hits_cost_no_commit(up, entrepot, image):
+    up.put_image("library/a", "1", image)
+    client.Docker(entrepot.address).pull("library/a", "1", image)
+    blob = image.layers[1]
+    entrepot.wait_stored(blob)
+    entrepot.wait_committed()
+
+    def commits():
+        return entrepot.metrics()["entrepot_index_commits_total"]
+
+    before = commits()
+    connection = entrepot.connect()
+    for _ in range(200):
+        for path in (f"blobs/{blob.digest}", "manifests/1",
+                     f"manifests/{image.digest}"):
+            answer = connection.get(f"/v2/library/a/{path}")
+            assert answer.verdict == "hit"
+    # What was used is written down every few seconds.
+    assert commits() - before < 20
+
 
 def test_ping(entrepot):
     for path in ("/v2/", "/v2"):

@@ -8,7 +8,6 @@ import pytest
 
 import client
 import content
-from client import SLOW
 from content import MIB
 from daemon import seconds, wait_until
 
@@ -102,6 +101,22 @@ def test_resumed_transfer_is_redirected_anew(up, entrepot, blob):
     fault.release()
     assert download.finish().body == blob.data
     assert up.bytes_sent(blob.digest) == blob.size
+
+
+def test_token_that_expires_in_the_middle_of_a_blob(new_up, new_entrepot):
+    up = new_up(cdn=False)
+    blob = content.make_blob(SIZE, "token")
+    up.put_blob(NAME, blob)
+    up.require_login()
+    entrepot = new_entrepot(up, stall=seconds(0.5))
+    up.fault(kind="blob", times=1, stall_after=MIB,
+             when=lambda r: "authorization" in r.headers)
+    download = entrepot.download(NAME, blob.digest).read(MIB)
+    up.auth.revoke()
+    assert download.finish().body == blob.data
+    assert up.bytes_sent(blob.digest) == blob.size
+    assert up.count(kind="token") == 2
+    assert up.fetches(blob.digest)[1].range == f"bytes={MIB}-"
 
 
 def test_range_ignored_on_resume_gives_right_bytes(up, entrepot, blob):
