@@ -31,7 +31,7 @@ packages_of()
 		;;
 	lint)
 		echo "python3 python3-yaml pyflakes3 clang clang-format-14"
-		echo "shellcheck systemd"
+		echo "shellcheck systemd node-llhttp"
 		;;
 	fuzz)
 		echo "python3 clang libclang-rt-$(default_of clang)-dev"

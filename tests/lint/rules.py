@@ -6,7 +6,8 @@ FLAGS = """
 -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -fno-common -Wall -Wextra
 -Wshadow -Wformat=2 -Wundef -Wvla -Wpointer-arith -Wwrite-strings -Wcast-qual
 -Wstrict-prototypes -Wold-style-definition -Wmissing-prototypes
--Wimplicit-fallthrough -Werror -I. -DENTREPOT_VERSION="lint"
+-Wimplicit-fallthrough -Werror -I. -isystem /usr/share/include/llhttp
+-DENTREPOT_VERSION="lint"
 """.split()
 
 # The one list of who meets which outside library.
