@@ -5,8 +5,9 @@
  * (MSG_TRUNC).
  *
  *   load -p PORT [-c connections] [-d seconds | -n requests] [-r bytes/s]
- *        [-s stop-after-bytes] [-H header] [-k] PATH
+ *        [-s stop-after-bytes] [-H header] [-k] PATH...
  *
+ * Of several paths each connection has one, in turn.
  * -d: each connection asks again and again (keep-alive) for so long.
  * -n: each connection makes so many requests, then it is done.
  * -r: each connection reads at most so fast.
@@ -51,7 +52,9 @@ static struct {
 	unsigned conns, requests;
 	double seconds;
 	uint64_t rate, stop_after;
-	const char *header, *path;
+	const char *header;
+	char **paths;
+	unsigned n_paths;
 	bool idle;
 } opt = {.conns = 1};
 
@@ -106,7 +109,7 @@ static void request_send(struct conn *c)
 	char buf[2048];
 	int n = snprintf(buf, sizeof(buf),
 			 "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s\r\n",
-			 opt.path, opt.port, opt.header ? opt.header : "",
+			 opt.paths[(c - conns) % opt.n_paths], opt.port, opt.header ? opt.header : "",
 			 opt.header ? "\r\n" : "");
 
 	c->in_body = false;
@@ -282,6 +285,7 @@ static void print_times(const char *name, double *v, size_t n)
 
 static void parse(int argc, char **argv)
 {
+	static char slash[] = "/", *root = slash;
 	int o;
 
 	while ((o = getopt(argc, argv, "p:c:d:n:r:s:H:k")) != -1) {
@@ -314,7 +318,8 @@ static void parse(int argc, char **argv)
 			exit(2);
 		}
 	}
-	opt.path = optind < argc ? argv[optind] : "/";
+	opt.paths = optind < argc ? argv + optind : &root;
+	opt.n_paths = optind < argc ? (unsigned)(argc - optind) : 1;
 	if (!opt.requests && opt.seconds == 0)
 		opt.requests = 1;
 }

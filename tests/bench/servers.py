@@ -131,13 +131,13 @@ def load(port, path, **options):
     return json.loads(load_start(port, path, **options).communicate()[0])
 
 
-def load_start(port, path, **options):
+def load_start(port, *paths, **options):
     names = {"connections": "-c", "seconds": "-d", "requests": "-n",
              "rate": "-r", "stop_after": "-s", "header": "-H"}
     command = [str(load.program), "-p", str(port)]
     for key, value in options.items():
         command += [names[key], str(value)]
-    return subprocess.Popen([*command, path], stdout=subprocess.PIPE,
+    return subprocess.Popen([*command, *paths], stdout=subprocess.PIPE,
                             text=True)
 
 
