@@ -138,10 +138,12 @@ static bool parse(struct conn *c)
 	struct http_refusal refusal;
 	enum http_progress progress;
 
-	/* Clients that try https first wait until we hang up. */
+	/* Clients that try https first wait until we hang up; and they tell
+	 * their users what is wrong if they are answered in HTTP. */
 	if ((unsigned char)in->bytes[0] == TLS_HANDSHAKE) {
-		conn_close(c);
-		return false;
+		refuse(c, 400,
+		       "this port speaks HTTP, and the client tried HTTPS");
+		return true;
 	}
 	progress = http_head_parse(in->bytes, in->len, &in->scan, &in->head,
 				   &in->used, &refusal);
