@@ -180,20 +180,20 @@ def test_weak_or_odd_type_is_refused(up, new_entrepot, old):
 
 def test_freshness_deadline_then_stale_and_a_check_behind(up, new_entrepot,
                                                           old, new):
-    entrepot = new_entrepot(up, check="always", freshness=seconds(1),
+    entrepot = new_entrepot(up, check="always", freshness=seconds(2),
                             stale_hold=seconds(60))
     by_tag(entrepot, old)
     up.move_tag(NAME, "1", new)
     fault = up.fault(kind="manifest", hold=True)
     start = time.monotonic()
     is_stale(by_tag(entrepot, old))
-    assert 0.9 * SLOW < time.monotonic() - start < 4 * SLOW
+    assert 1.9 * SLOW < time.monotonic() - start < 8 * SLOW
     start = time.monotonic()
     for _ in range(5):
         is_stale(by_tag(entrepot, old))
-    assert time.monotonic() - start < 1 * SLOW
+    assert time.monotonic() - start < 5 * SLOW
     fault.release()
-    wait_until(lambda: entrepot.manifest(NAME, "1").digest == new.digest, 5)
+    wait_until(lambda: entrepot.manifest(NAME, "1").digest == new.digest, 10)
 
 
 @pytest.mark.parametrize("fault", [
