@@ -107,10 +107,11 @@ static void conn_open(struct conn *c)
 static void request_send(struct conn *c)
 {
 	char buf[2048];
-	int n = snprintf(buf, sizeof(buf),
-			 "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s\r\n",
-			 opt.paths[(c - conns) % opt.n_paths], opt.port, opt.header ? opt.header : "",
-			 opt.header ? "\r\n" : "");
+	int n =
+	    snprintf(buf, sizeof(buf),
+		     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s\r\n",
+		     opt.paths[(c - conns) % opt.n_paths], opt.port,
+		     opt.header ? opt.header : "", opt.header ? "\r\n" : "");
 
 	c->in_body = false;
 	c->first_byte_seen = false;
