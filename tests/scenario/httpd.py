@@ -63,6 +63,7 @@ class Request:
     reference: str | None = None
     status: int | None = None
     sent: int = 0
+    sending: bool = False  # `sent` is about to grow
     ended: float | None = None
     fault: object = None
     connection: int = 0
@@ -211,10 +212,13 @@ class Connection:
             try:
                 done = 0
                 while done < len(piece):
+                    request.sending = True
                     taken = self.sock.send(piece[done:])
                     done += taken
                     request.sent += taken
+                    request.sending = False
             except (OSError, ValueError) as error:
+                request.sending = False
                 raise Gone from error
 
     def _stop(self, plan):

@@ -203,7 +203,16 @@ class Upstream:
                 if r.status in (200, 206)]
 
     def bytes_sent(self, digest=None, kinds=("blob", "cdn"), probes=False):
-        """Body bytes written for this blob (for all: None), good or bad."""
+        """
+        Body bytes written for this blob (for all: None), good or bad.  Who has
+        got them may ask before their sender has noted them; one that waits for
+        its reader is not waited for.
+        """
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end and any(
+                r.sending for r in self.requests(kinds, digest=digest,
+                                                 probes=probes)):
+            time.sleep(0.001)
         return sum(r.sent for r in
                    self.requests(kinds, digest=digest, probes=probes)
                    if r.status in (200, 206))
