@@ -288,15 +288,14 @@ static enum err open_held(struct cache *c, const struct digest *dg, int *fd,
 			  uint64_t *size, struct why *why)
 {
 	struct hold hold;
-	bool dropped = false;
-	enum err err;
+	enum err err, drop = ERR_NOT_FOUND;
 
 	hold_wait(c->holds, &hold, dg);
 	err = open_recorded(c, dg, fd, size, why);
 	if (err == ERR_CORRUPT)
-		dropped = trash_drop_held(c, dg, NULL) == ERR_OK;
+		drop = trash_drop_held(c, dg, NULL);
 	hold_release(c->holds, &hold);
-	if (dropped)
+	if (drop == ERR_OK || drop == ERR_BUSY)
 		cache_tell(c, CACHE_CORRUPT_BLOB, dg, why);
 	return err;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening and closing the data folder. */
 #include "cache/cache_int.h"
+#include "cache/hosted.h"
+#include "cache/journal.h"
 #include "cache/recency.h"
 
 #include <errno.h>
@@ -179,8 +181,9 @@ static enum err check_device(struct cache *c, const char *path, struct why *why)
 static enum err make_folders(struct cache *c, struct why *why)
 {
 	static const char *const folders[] = {
-	    "blobs",        "partial",        "index",          "blobs/sha256",
-	    "blobs/sha512", "partial/sha256", "partial/sha512",
+	    "blobs",          "partial",        "index",
+	    "journal",        "blobs/sha256",   "blobs/sha512",
+	    "partial/sha256", "partial/sha512", "uploads",
 	};
 	enum err err;
 	int error = 0;
@@ -254,6 +257,8 @@ static struct cache *cache_new(const struct cache_options *opt)
 	c->holds = holds_new();
 	c->staged = staged_new();
 	c->recency = recency_new();
+	c->uploads = uploads_new();
+	c->leases = leases_new(opt->grace_ms);
 	read_boot_id(c);
 	return c;
 }
@@ -262,8 +267,14 @@ static enum err open_index(struct cache *c, const struct cache_options *opt,
 			   struct why *why)
 {
 	struct index_options index = opt->index;
+	struct index_log log = {journal_append, journal_cut, c->journal};
 	char *dir = xasprintf("%s/index", c->data);
+	struct stat st;
 	enum err err;
+
+	c->index_is_new = fstatat(c->data_fd, "index/data.mdb", &st, 0) != 0;
+	c->log = log;
+	index.log = &c->log;
 
 	if (!index.health) {
 		index.health = cache_index_health;
@@ -274,8 +285,7 @@ static enum err open_index(struct cache *c, const struct cache_options *opt,
 	return err;
 }
 
-static enum err open_parts(struct cache *c, const struct cache_options *opt,
-			   struct why *why)
+static enum err open_folders(struct cache *c, struct why *why)
 {
 	enum err err = open_folder(c, why);
 
@@ -283,12 +293,36 @@ static enum err open_parts(struct cache *c, const struct cache_options *opt,
 		err = take_lock(c, why);
 	if (err == ERR_OK)
 		err = make_folders(c, why);
+	return err;
+}
+
+static enum err open_parts(struct cache *c, const struct cache_options *opt,
+			   struct why *why)
+{
+	enum err err = open_folders(c, why);
+
+	if (err == ERR_OK)
+		err = journal_open(c, &c->journal, why);
 	if (err == ERR_OK)
 		err = open_index(c, opt, why);
+	if (err == ERR_OK)
+		err = journal_catch_up(c, why);
 	if (err != ERR_OK)
 		return err;
 	c->space = space_new(c->data_fd, opt->min_free_bytes);
 	return recovery_list(c, why);
+}
+
+enum err cache_open_folder(const struct cache_options *opt, struct cache **out,
+			   struct why *why)
+{
+	struct cache *c = cache_new(opt);
+	enum err err = open_folders(c, why);
+
+	if (err != ERR_OK)
+		cache_close(&c);
+	*out = c;
+	return err;
 }
 
 enum err cache_open(const struct cache_options *opt, struct cache **out,
@@ -303,6 +337,20 @@ enum err cache_open(const struct cache_options *opt, struct cache **out,
 	return err;
 }
 
+static enum err do_nothing(struct index_txn *txn UNUSED,
+			   struct index_op *op UNUSED)
+{
+	return ERR_OK;
+}
+
+/* The writer answers in order, this one last. */
+void cache_settle(struct cache *c)
+{
+	struct index_op op = {.apply = do_nothing};
+
+	(void)!index_submit_wait(c->index, &op);
+}
+
 void cache_close(struct cache **cp)
 {
 	struct cache *c = *cp;
@@ -314,11 +362,15 @@ void cache_close(struct cache **cp)
 		cache_flush_recency(c);
 		index_close(&c->index);
 	}
+	if (c->journal)
+		journal_free(&c->journal);
 	recency_free(&c->recency);
 	blobs_free(&c->blobs);
 	staged_free(&c->staged);
 	if (c->space)
 		space_free(&c->space);
+	leases_free(&c->leases);
+	uploads_free(&c->uploads);
 	holds_free(&c->holds);
 	if (c->lock_fd >= 0)
 		close(c->lock_fd);
@@ -333,7 +385,22 @@ void cache_set_min_free(struct cache *c, uint64_t bytes)
 	space_set_min_free(c->space, bytes);
 }
 
+void cache_set_grace(struct cache *c, uint64_t grace_ms)
+{
+	leases_set_grace(c->leases, grace_ms);
+}
+
 struct index *cache_index(struct cache *c)
 {
 	return c->index;
+}
+
+struct journal *cache_journal(struct cache *c)
+{
+	return c->journal;
+}
+
+void cache_lease(struct cache *c, const struct digest *dg)
+{
+	lease_take(c->leases, dg);
 }

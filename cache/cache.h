@@ -12,11 +12,13 @@
  * Lock order (a thread holding one takes only later ones):
  *   1. partial->hash_mu, then partial->mu (cache/partial.c)
  *   2. cache->staged's mu (cache/staged.c: which staged files there are)
- *   3. cache->recovery's mu (cache/recover.c: what start-up left)
- *   4. cache->holds' mu (cache/hold.c)
- *   5. cache->blobs' mu (cache/blob.c: open descriptors)
- *   6. cache->recency's mu (cache/recency.c)
- *   7. cache->space's mu (cache/space.c)
+ *   3. cache->uploads' mu (cache/upload_table.c: which sessions are open)
+ *   4. cache->recovery's mu (cache/recover.c: what start-up left)
+ *   5. cache->holds' mu (cache/hold.c)
+ *   6. cache->blobs' mu (cache/blob.c: open descriptors)
+ *   7. cache->recency's mu (cache/recency.c)
+ *   8. cache->space's mu (cache/space.c)
+ *   9. cache->leases' mu (cache/lease.c), which the index's writer takes too
  * None is held over I/O or a call into the index.
  */
 #include "cache/digest.h"
@@ -42,6 +44,7 @@ struct cache_options {
 	uint64_t min_free_bytes;
 	uint64_t max_inline_bytes; /* manifests up to this are in the index */
 	unsigned max_open_blobs;   /* descriptors kept open */
+	uint64_t grace_ms;         /* of leases and collection (hosted.h) */
 	struct index_options index;
 	cache_event_cb *event;
 	void *event_arg;
@@ -63,6 +66,10 @@ enum err cache_open(const struct cache_options *opt, struct cache **out,
  * nothing is left.  Worker (slow lane).
  */
 bool cache_recover_step(struct cache *c);
+
+/* Return when every change that was submitted before this has been answered.
+ * Main thread, when nobody submits any more. */
+void cache_settle(struct cache *c);
 
 /* Flush recency, wait for the writer, close.  Main thread, last. */
 void cache_close(struct cache **c);
@@ -176,7 +183,8 @@ void cache_touch(struct cache *c, const struct digest *dg);
 void cache_flush_recency(struct cache *c);
 
 /* Remove blob `dg` (its record in one commit with a trash row, then the
- * file).  Used when a file turns out to be missing or wrong.  Worker. */
+ * file).  Used when a file turns out to be missing or wrong.  ERR_BUSY: it is
+ * hosted, so nothing is removed.  Worker. */
 enum err cache_drop_blob(struct cache *c, const struct digest *dg,
 			 struct why *why) MUST_CHECK;
 

@@ -9,21 +9,26 @@
 #include "cache/cache.h"
 #include "cache/fault.h"
 #include "cache/hold.h"
+#include "cache/lease.h"
 #include "cache/partial_map.h"
 #include "cache/path.h"
 #include "cache/space.h"
 #include "cache/staged.h"
 
 struct blobs;
-struct publish_repo;
+struct journal;
 struct recency;
 struct recovery;
+struct uploads;
 
 struct cache {
 	char *data;  /* the folder's path */
 	int data_fd; /* and the folder itself, for openat() and friends */
 	int lock_fd;
 	struct index *index;
+	bool index_is_new;       /* there was none when we came */
+	struct journal *journal; /* cache/journal.h */
+	struct index_log log;    /* the index's way to it */
 	uint64_t max_inline_bytes;
 	cache_event_cb *event; /* never NULL */
 	void *event_arg;
@@ -35,7 +40,16 @@ struct cache {
 	struct staged_files *staged; /* cache/staged.h */
 	struct recovery *recovery;   /* cache/recover.c */
 	struct recency *recency;     /* cache/recency.h */
+	struct leases *leases;       /* cache/lease.h */
+	struct uploads *uploads;     /* cache/upload_table.c */
 };
+
+/* ---- cache/cache.c ---- */
+
+/* The lock and the folders, without an index: for cache_rebuild(), which
+ * closes it by cache_close(). */
+enum err cache_open_folder(const struct cache_options *opt, struct cache **out,
+			   struct why *why) MUST_CHECK;
 
 /* ---- cache/store.c: files by their path below the data folder ---- */
 
@@ -63,19 +77,28 @@ enum err store_blob_row(struct cache *c, const struct digest *dg,
 /* ---- cache/publish.c ---- */
 
 /*
- * Publish a whole, proven staged file, in the order that cache/partial.h
- * gives.  On an error the link is undone and the staged name is still there;
- * `sync_failed`: what the disk holds is unknown, the caller discards it.
- * Worker; takes the hold of the digest.
+ * Publish a whole, proven staged file, in the order that cache/publish.c
+ * gives.  A blob that is stored already, whole, is left as it is.  On an error
+ * the link is undone and the staged name is still there; `sync_failed`: what
+ * the disk holds is unknown, the caller discards it.  Worker; takes the hold
+ * of the digest.
+ *
+ * `rows` puts more rows into the commit of the blob's own: the caller embeds
+ * the struct in one of its own that says which.  It may refuse before its
+ * first write, and be called again, as an index_op's apply.
  */
 struct publishing {
 	int fd;
 	const char *path;
+	const char *map; /* goes with it; NULL = none */
+	const char *dir; /* its folder, if the name has to be durable before
+			    it gets another one; or NULL */
 	struct digest dg;
 	uint64_t size;
-	const struct publish_repo *repos;
-	size_t n_repos;
-	bool sync_failed; /* out */
+	bool public_yes; /* a public repository has had a yes for it */
+	enum err (*rows)(struct index_txn *txn, struct publishing *pub,
+			 uint64_t now_s); /* or NULL */
+	bool sync_failed;                 /* out */
 };
 enum err publish_staged(struct cache *c, struct publishing *pub,
 			struct why *why) MUST_CHECK;
@@ -84,10 +107,10 @@ enum err publish_staged(struct cache *c, struct publishing *pub,
  * restart, unless there is a record by now.  Worker, with the hold. */
 void publish_undo(struct cache *c, int fd, const struct digest *dg);
 
-/* Only the links of `pub`, to a blob that was published already.  ERR_IO also
+/* Only the rows of `pub`, for a blob that was published already.  ERR_IO also
  * if it was removed since. */
-enum err publish_links(struct cache *c, const struct publishing *pub,
-		       struct why *why) MUST_CHECK;
+enum err publish_rows(struct cache *c, struct publishing *pub,
+		      struct why *why) MUST_CHECK;
 
 /*
  * Put `len` bytes that have the digest `dg` into blobs/, durably: a staged
@@ -98,12 +121,26 @@ enum err publish_links(struct cache *c, const struct publishing *pub,
 enum err store_small_file(struct cache *c, const struct digest *dg,
 			  const void *bytes, size_t len,
 			  struct why *why) MUST_CHECK;
+/*
+ * The same with a commit of the caller's own, which records the blob with
+ * what else belongs to it: called once the file is in place, under the hold,
+ * also where file and row were there.  If it fails, a file that has no row
+ * goes again.
+ */
+typedef enum err store_commit(void *arg, struct why *why);
+enum err store_file_with(struct cache *c, const struct digest *dg,
+			 const void *bytes, size_t len, store_commit *commit,
+			 void *arg, struct why *why) MUST_CHECK;
 
 /* ---- cache/trash.c ---- */
 
-/* The removal of cache_drop_blob() for a caller that has the hold. */
+/* The removal of cache_drop_blob() for a caller that has the hold.  ERR_BUSY:
+ * it is hosted; its record stays. */
 enum err trash_drop_held(struct cache *c, const struct digest *dg,
 			 struct why *why) MUST_CHECK;
+/* With the hold, after a commit that deleted the record of dg and put the
+ * trash row of its file: the file goes, then the row. */
+void trash_held(struct cache *c, const struct digest *dg);
 /* Finish what a trash row says: unlink, unless a record has come back; drop
  * the row.  Worker; takes the hold. */
 void trash_finish(struct cache *c, const char *path);
@@ -120,10 +157,32 @@ void blobs_prime(struct cache *c, const struct digest *dg, uint64_t size);
 
 /* ---- cache/recover.c ---- */
 
-/* List partial/ and the trash rows.  Main thread. */
+/* List partial/, uploads/ and the trash rows.  Main thread. */
 enum err recovery_list(struct cache *c, struct why *why) MUST_CHECK;
 /* Before the index is closed. */
 void recovery_free(struct recovery **r);
+
+/* An upload whose digest had matched; while the list is made. */
+void recovery_add_upload(struct cache *c, const struct digest *dg,
+			 const char *path);
+
+/* ---- cache/upload_recover.c ---- */
+
+/* Look at uploads/ and its rows, once the recovery's list is there.  Main
+ * thread. */
+enum err uploads_list(struct cache *c, struct why *why) MUST_CHECK;
+/* One step for a file whose name tells its digest; *u is NULL at first.  True:
+ * done with it.  Worker. */
+struct upload_left;
+bool upload_left_step(struct cache *c, const struct digest *dg,
+		      const char *path, struct upload_left **u) MUST_CHECK;
+void upload_left_free(struct upload_left **u);
+
+/* ---- cache/upload_table.c ---- */
+
+struct uploads *uploads_new(void) MUST_CHECK;
+/* None is open any more. */
+void uploads_free(struct uploads **t);
 
 /* For index_options.health, with the cache as its argument: passes the
  * index's change of health on as a cache event (cache/change.c). */

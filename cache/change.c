@@ -19,20 +19,24 @@ static void change_free(struct change *ch)
 	free(ch);
 }
 
-static void change_done(struct index_op *op, enum err err)
+void change_finish(struct change *ch, enum err err)
 {
-	struct change *ch = container_of(op, struct change, op);
-
 	if (err == ERR_OK || ch->why.text[0])
 		; /* nothing to explain, or explained where it failed */
 	else if (err == ERR_NO_SPACE)
 		why_set(&ch->why, err, "the index finds no room on its disk");
 	else
-		why_set(&ch->why, err, "the index did not take %s/%s: %s",
-			ch->host, ch->name, err_name(err));
+		why_set(&ch->why, err, "the index did not take %s%s%s: %s",
+			ch->host, *ch->host ? "/" : "", ch->name,
+			err_name(err));
 	if (ch->cb)
 		ch->cb(ch->cb_arg, err, &ch->why);
 	change_free(ch);
+}
+
+static void change_done(struct index_op *op, enum err err)
+{
+	change_finish(container_of(op, struct change, op), err);
 }
 
 static enum err change_apply(struct index_txn *txn, struct index_op *op)
@@ -68,6 +72,15 @@ void change_submit(struct cache *c, struct change *ch,
 	ch->op.done = change_done;
 	ch->apply = apply;
 	index_submit(c->index, &ch->op);
+}
+
+enum err change_wait(struct cache *c, struct change *ch,
+		     enum err (*apply)(struct index_txn *txn,
+				       struct change *ch))
+{
+	ch->op.apply = change_apply;
+	ch->apply = apply;
+	return index_submit_wait(c->index, &ch->op);
 }
 
 void cache_index_health(void *arg, enum index_health now, const struct why *why)
@@ -180,8 +193,11 @@ static bool slice_equal(struct slice a, struct slice b)
 void change_put_link(struct index_txn *txn, const struct change *ch,
 		     uint64_t repo)
 {
-	struct link_row row = {ch->kind, ch->now_s,
-			       slice_of_text(ch->media_type)};
+	struct link_row row = {
+	    .kind = ch->kind,
+	    .created_s = ch->now_s,
+	    .media_type = slice_of_text(ch->media_type),
+	};
 	struct link_row old;
 
 	if (link_get(txn, repo, &ch->dg, &old) == ERR_OK) {

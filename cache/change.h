@@ -7,6 +7,7 @@
  * caller has been told.  Only the change*.c files use it.
  *
  *   change_new -> fields -> change_submit -> (apply) -> cb -> release, freed
+ *                        -> change_wait (apply) -> change_finish -> as above
  */
 #include "cache/cache_int.h"
 
@@ -38,6 +39,13 @@ void *change_new(size_t size, const char *host, const char *name,
 		 cache_done_cb *cb, void *arg) MUST_CHECK;
 void change_submit(struct cache *c, struct change *STEALS ch,
 		   enum err (*apply)(struct index_txn *txn, struct change *ch));
+
+/* The same in two parts, for a worker that waits and has something to do
+ * between the commit and the telling; it is then told on the worker. */
+enum err change_wait(struct cache *c, struct change *ch,
+		     enum err (*apply)(struct index_txn *txn,
+				       struct change *ch)) MUST_CHECK;
+void change_finish(struct change *STEALS ch, enum err err);
 
 /* Parts of an apply. */
 enum err change_ensure_repo(struct index_txn *txn, const struct change *ch,

@@ -9,6 +9,7 @@
 #include "cache/children.h"
 #include "cache/key.h"
 #include "cache/manifest.h"
+#include "cache/row_meta.h"
 
 #include <stdarg.h>
 
@@ -91,13 +92,9 @@ static bool link_exists(struct check *c, uint64_t repo, const struct digest *dg,
 static bool edge_exists(struct check *c, const struct digest *child,
 			const struct digest *parent)
 {
-	struct slice payload;
-	struct key k;
+	struct edge_row row;
 
-	key_start(&k);
-	key_digest(&k, child);
-	key_digest(&k, parent);
-	return index_get(c->txn, TABLE_EDGE, key_slice(&k), &payload) == ERR_OK;
+	return edge_get(c->txn, child, parent, &row) == ERR_OK;
 }
 
 /* A key that is one digest, or an integer and one. */
@@ -221,6 +218,19 @@ static void check_bytes(struct check *c, struct slice key,
 		bad_row(c, key, "its bytes have another digest");
 }
 
+static bool note_holder(void *arg, uint64_t repo UNUSED, bool hosted UNUSED)
+{
+	*(bool *)arg = true;
+	return false;
+}
+
+static bool has_holder(struct check *c, const struct digest *dg)
+{
+	bool any = false;
+
+	return holder_walk(c->txn, dg, note_holder, &any) != ERR_OK || any;
+}
+
 static void check_manifest(struct check *c, struct slice key)
 {
 	struct manifest_row row;
@@ -240,6 +250,8 @@ static void check_manifest(struct check *c, struct slice key)
 	else if (blob_get(c->txn, &dg, &blob) != ERR_OK ||
 		 blob.size != row.size)
 		bad_row(c, key, "its bytes are in a file that has no row");
+	if (!has_holder(c, &dg))
+		return; /* a removal may be half way, edges first */
 	if (row.subject.alg && !edge_exists(c, &row.subject, &dg))
 		bad_digest(c, key, "no edge to its subject", &row.subject);
 	check_children(c, key, &dg, row.children);
@@ -254,6 +266,20 @@ static void check_held(struct check *c, struct slice key, uint64_t repo,
 		bad_digest(c, key, "holds a manifest that is not there", held);
 	else if (!link_exists(c, repo, held, &kind) || kind != LINK_MANIFEST)
 		bad_digest(c, key, "holds a manifest that is not linked", held);
+}
+
+static bool tag_leads_back(struct check *c, uint64_t repo,
+			   const struct digest *held, struct slice tag)
+{
+	struct slice payload;
+	struct key k;
+
+	key_start(&k);
+	key_u64(&k, repo);
+	key_digest(&k, held);
+	key_bytes(&k, tag.ptr, tag.len);
+	return index_get(c->txn, TABLE_TAG_OF, key_slice(&k), &payload) ==
+	       ERR_OK;
 }
 
 static void check_tag(struct check *c, struct slice key)
@@ -277,9 +303,31 @@ static void check_tag(struct check *c, struct slice key)
 	if (row.held[1].alg && !row.held[0].alg)
 		bad_row(c, key, "holds an older manifest but no newest");
 	for (int i = 0; i < 2; i++) {
-		if (row.held[i].alg)
-			check_held(c, key, id, &row.held[i]);
+		if (!row.held[i].alg)
+			continue;
+		check_held(c, key, id, &row.held[i]);
+		if (!tag_leads_back(c, id, &row.held[i], tag))
+			bad_digest(c, key, "is not led back to by",
+				   &row.held[i]);
 	}
+}
+
+/* The way back of check_tag(). */
+static void check_tag_of(struct check *c, struct slice key)
+{
+	struct slice rest = key;
+	struct tag_row row;
+	struct digest dg;
+	uint64_t id;
+
+	if (!key_take_u64(&rest, &id) || !key_take_digest(&rest, &dg) ||
+	    !rest.len)
+		bad_row(c, key, "the key is no repository, digest and tag");
+	else if (tag_get(c->txn, id, (const char *)rest.ptr, rest.len, &row) !=
+		     ERR_OK ||
+		 (!digest_equal(&row.held[0], &dg) &&
+		  !digest_equal(&row.held[1], &dg)))
+		bad_row(c, key, "of a tag that does not hold it");
 }
 
 /* A child that a hosted manifest requires. */
@@ -288,8 +336,7 @@ static void check_required(struct check *c, struct slice key, uint64_t repo,
 {
 	enum link_kind kind;
 
-	if (!blob_row_exists(c, &child->dg) &&
-	    !manifest_row_exists(c, &child->dg))
+	if (!blob_row_exists(c, &child->dg))
 		bad_digest(c, key, "is hosted, but has no row for its child",
 			   &child->dg);
 	if (!link_exists(c, repo, &child->dg, &kind))
@@ -297,8 +344,24 @@ static void check_required(struct check *c, struct slice key, uint64_t repo,
 			   &child->dg);
 }
 
+/* What it requires goes by the type that it was pushed as: an index requires
+ * none of its entries, and a type that we do not know nothing. */
+static bool requires_children(const struct link_row *link)
+{
+	char type[MEDIA_TYPE_MAX] = "";
+	enum manifest_kind kind;
+
+	if (link->media_type.len && link->media_type.len < sizeof(type))
+		memcpy(type, link->media_type.ptr, link->media_type.len);
+	kind = manifest_type_kind(type);
+	return !link->sparse &&
+	       (kind == MANIFEST_IMAGE || kind == MANIFEST_ARTIFACT);
+}
+
+/* A manifest that a hosted repository links: its file, so that it outlives the
+ * index, and all it requires. */
 static void check_hosted(struct check *c, struct slice key, uint64_t repo,
-			 const struct digest *dg)
+			 const struct digest *dg, const struct link_row *link)
 {
 	struct manifest_row row;
 	enum manifest_kind kind;
@@ -306,13 +369,30 @@ static void check_hosted(struct check *c, struct slice key, uint64_t repo,
 	struct child child;
 	bool bad = false;
 
+	if (!blob_row_exists(c, dg))
+		bad_row(c, key, "is hosted, but has no file");
 	if (manifest_get(c->txn, dg, &row) != ERR_OK ||
 	    !children_begin(row.children, &kind, &rest))
 		return; /* told of already */
-	while (children_next(&rest, &child, &bad)) {
+	while (requires_children(link) && children_next(&rest, &child, &bad)) {
 		if (!child.foreign && child.dg.alg)
 			check_required(c, key, repo, &child);
 	}
+}
+
+static bool holder_exists(struct check *c, uint64_t repo,
+			  const struct digest *dg, bool hosted)
+{
+	uint8_t kind = hosted ? HOLDER_HOSTED : HOLDER_MIRROR;
+	struct slice payload;
+	struct key k;
+
+	key_start(&k);
+	key_digest(&k, dg);
+	key_bytes(&k, &kind, 1);
+	key_u64(&k, repo);
+	return index_get(c->txn, TABLE_HOLDER, key_slice(&k), &payload) ==
+	       ERR_OK;
 }
 
 /*
@@ -340,12 +420,59 @@ static void check_link(struct check *c, struct slice key)
 		return;
 	}
 	hosted = repo.kind == REPO_HOSTED;
+	if (row.hosted != hosted)
+		bad_row(c, key, "of a repository of another kind");
+	if (!holder_exists(c, id, &dg, hosted))
+		bad_row(c, key, "its digest does not lead back");
 	if (row.kind == LINK_MANIFEST && !manifest_row_exists(c, &dg))
 		bad_row(c, key, "to a manifest that is not there");
 	if (row.kind == LINK_BLOB && hosted && !blob_row_exists(c, &dg))
 		bad_row(c, key, "to a blob that is not there");
 	if (row.kind == LINK_MANIFEST && hosted)
-		check_hosted(c, key, id, &dg);
+		check_hosted(c, key, id, &dg, &row);
+}
+
+/* The way back of check_link(). */
+static void check_holder(struct check *c, struct slice key)
+{
+	struct slice rest = key;
+	struct link_row row;
+	struct digest dg;
+	uint8_t kind = 0;
+
+	if (key_take_digest(&rest, &dg) && rest.len == 1 + 8)
+		kind = rest.ptr[0];
+	if (kind != HOLDER_HOSTED && kind != HOLDER_MIRROR) {
+		bad_row(c, key, "the key is no digest, kind and repository");
+		return;
+	}
+	if (link_get(c->txn, get_be64(rest.ptr + 1), &dg, &row) != ERR_OK)
+		bad_row(c, key, "without its link");
+	else if (row.hosted != (kind == HOLDER_HOSTED))
+		bad_row(c, key, "of a link of another kind");
+}
+
+static void check_garbage(struct check *c, struct slice key)
+{
+	struct slice rest = key;
+	struct digest dg;
+	uint64_t since_s, repo;
+
+	if (!key_take_u64(&rest, &since_s) || !key_take_digest(&rest, &dg) ||
+	    !key_take_u64(&rest, &repo) || rest.len)
+		bad_row(c, key, "the key is no time, digest and repository");
+}
+
+static void check_event(struct check *c, struct slice key)
+{
+	struct slice rest = key;
+	uint64_t seq, next;
+
+	c->events++;
+	if (!key_take_u64(&rest, &seq) || rest.len)
+		bad_row(c, key, "the key is no number");
+	else if (meta_get(c->txn, "event/next", &next) != ERR_OK || seq >= next)
+		bad_row(c, key, "its number was not given out yet");
 }
 
 static void check_edge(struct check *c, struct slice key)
@@ -378,6 +505,22 @@ static void check_referrer(struct check *c, struct slice key)
 		bad_row(c, key, "of a manifest that is not there");
 	else if (!digest_equal(&row.subject, &subject))
 		bad_row(c, key, "of a manifest with another subject");
+}
+
+/* Its file is check_files()'s matter. */
+static void check_upload(struct check *c, struct slice key)
+{
+	char id[INDEX_KEY_MAX + 1];
+	struct upload_row row;
+
+	memcpy(id, key.ptr, key.len);
+	id[key.len] = '\0';
+	if (strlen(id) != key.len || !upload_id_valid(id))
+		bad_row(c, key, "the key is no upload's id");
+	else if (upload_get(c->txn, id, &row) != ERR_OK)
+		bad_row(c, key, "does not decode");
+	else if (!repo_name_valid(row.repo, strlen(row.repo)))
+		bad_row(c, key, "for a repository without a name");
 }
 
 /* The two tables of recency mirror each other. */
@@ -435,10 +578,14 @@ static const struct {
     {TABLE_LINK, "link", check_link},
     {TABLE_EDGE, "edge", check_edge},
     {TABLE_REFERRER, "referrer", check_referrer},
-    {TABLE_UPLOAD, "upload", NULL},
+    {TABLE_UPLOAD, "upload", check_upload},
     {TABLE_RECENCY, "recency", check_recency},
     {TABLE_RECENCY_PLACE, "recency_place", check_place},
     {TABLE_TRASH, "trash", check_trash},
+    {TABLE_HOLDER, "holder", check_holder},
+    {TABLE_GARBAGE, "garbage", check_garbage},
+    {TABLE_EVENT, "event", check_event},
+    {TABLE_TAG_OF, "tag_of", check_tag_of},
 };
 
 struct table_walk {
@@ -494,6 +641,7 @@ uint64_t cache_check(struct cache *cache, bool rehash, cache_check_cb *cb,
 	check_tables(&c);
 	check_total(&c, "blobs", c.blobs);
 	check_total(&c, "blob_bytes", c.blob_bytes);
+	check_total(&c, "events", c.events);
 	index_read_end(c.txn);
 	c.txn = NULL;
 	check_files(&c);

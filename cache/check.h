@@ -15,7 +15,7 @@ struct check {
 	cache_check_cb *cb;
 	void *arg;
 	uint64_t findings;
-	uint64_t blobs, blob_bytes; /* counted */
+	uint64_t blobs, blob_bytes, events; /* counted */
 };
 
 void check_finding(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);

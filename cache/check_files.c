@@ -254,6 +254,46 @@ static void check_maps(struct check *c, const char *alg)
 		closedir(dir);
 }
 
+/* ---- uploads ---- */
+
+static bool has_upload_row(struct check *c, const char *id)
+{
+	struct index_txn *txn = index_read(c->cache->index);
+	struct upload_row row;
+	enum err err = upload_get(txn, id, &row);
+
+	index_read_end(txn);
+	if (err == ERR_CORRUPT)
+		check_finding(c, "upload %s: does not decode", id);
+	return err != ERR_NOT_FOUND;
+}
+
+/* Each is a session's, or complete and start-up's to publish. */
+static void check_upload(struct check *c, const char *name)
+{
+	char id[UPLOAD_ID_SIZE];
+	struct digest dg;
+
+	if (upload_name_parse(name, id, &dg) != ERR_OK)
+		check_finding(c, "uploads/%s does not belong there", name);
+	else if (!dg.alg && !has_upload_row(c, id))
+		check_finding(c, "uploads/%s is a file without a row", name);
+}
+
+static void check_uploads(struct check *c)
+{
+	struct dirent *entry;
+	DIR *dir = open_folder(c, "uploads");
+
+	while (dir && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 &&
+		    strcmp(entry->d_name, "..") != 0)
+			check_upload(c, entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 void check_files(struct check *c)
 {
 	static const char *const algs[] = {"sha256", "sha512"};
@@ -267,4 +307,5 @@ void check_files(struct check *c)
 		}
 		check_maps(c, algs[i]);
 	}
+	check_uploads(c);
 }

@@ -135,6 +135,11 @@ uint32_t crc32c(const void *buf, size_t len)
 	return ~update()(UINT32_MAX, buf, len);
 }
 
+uint32_t crc32c_more(uint32_t crc, const void *buf, size_t len)
+{
+	return ~update()(~crc, buf, len);
+}
+
 uint32_t crc32c_by_table(const void *buf, size_t len)
 {
 	return ~table_update(UINT32_MAX, buf, len);

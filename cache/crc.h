@@ -10,6 +10,8 @@
 
 /* By the processor's own instruction where it has one.  Pure; any thread. */
 uint32_t crc32c(const void *buf, size_t len);
+/* Of bytes whose beginning has the CRC `crc`, and of which buf is the rest. */
+uint32_t crc32c_more(uint32_t crc, const void *buf, size_t len);
 
 /* The same by table; what crc32c() falls back on, and is tested against. */
 uint32_t crc32c_by_table(const void *buf, size_t len);

@@ -13,7 +13,7 @@
 
 #include <errno.h>
 
-#define FORMAT 1 /* of the tables as a whole, in meta "version" */
+#define FORMAT 2 /* of the tables as a whole, in meta "version" */
 #define BACKGROUND_MAX 128
 #define LOCK_HEAD 4096 /* more than LMDB's, before the slots */
 #define LOCK_SLOT 64   /* sizeof(MDB_reader) */
@@ -26,7 +26,9 @@ static const char *const table_names[TABLE_COUNT] = {
     [TABLE_LINK] = "link",         [TABLE_EDGE] = "edge",
     [TABLE_REFERRER] = "referrer", [TABLE_UPLOAD] = "upload",
     [TABLE_RECENCY] = "recency",   [TABLE_RECENCY_PLACE] = "recency_place",
-    [TABLE_TRASH] = "trash",
+    [TABLE_TRASH] = "trash",       [TABLE_HOLDER] = "holder",
+    [TABLE_GARBAGE] = "garbage",   [TABLE_EVENT] = "event",
+    [TABLE_TAG_OF] = "tag_of",
 };
 
 /* ---- committing, on the writer thread ---- */
@@ -53,12 +55,13 @@ static enum err classify(const struct index *ix, int rc)
 
 static void apply(struct index_txn *txn, struct index_op *op)
 {
-	uint64_t before = txn->writes;
+	uint64_t before = txn->writes, records = txn->ix->n_records;
 
 	op->result = op->apply(txn, op);
 	if (txn->rc)
 		return; /* the batch fails, whatever it said */
-	assert(op->result == ERR_OK || txn->writes == before);
+	assert(op->result == ERR_OK ||
+	       (txn->writes == before && txn->ix->n_records == records));
 	assert(!op->background || txn->writes - before <= BACKGROUND_MAX);
 }
 
@@ -68,65 +71,96 @@ static void raise_to(atomic_uint_least64_t *max, uint64_t v)
 		atomic_store(max, v); /* only the writer stores */
 }
 
-/* Returns LMDB's error; on 0 each op->result holds. */
-static int commit_batch(struct index *ix, struct index_ops *batch, bool *wrote)
+static void apply_all(struct index_txn *txn, struct index_ops *batch,
+		      uint64_t *n)
+{
+	struct index_op *op;
+
+	STAILQ_FOREACH (op, batch, link) {
+		apply(txn, op);
+		++*n;
+		if (txn->rc)
+			return;
+	}
+}
+
+static enum err commit_error(const struct index *ix, int rc, struct why *why)
+{
+	enum err err = classify(ix, rc);
+
+	if (err == ERR_NO_SPACE && rc == EIO)
+		rc = ENOSPC; /* what a person should read */
+	return why_set(why, err, "commit to the index in %s: %s", ix->dir,
+		       mdb_strerror(rc));
+}
+
+/* Applied, and in the log if it has one: make it so. */
+static int commit_logged(struct index_txn *txn)
+{
+	int rc = txn->writes ? FAULT(index_commit) : 0;
+
+	if (rc)
+		mdb_txn_abort(txn->txn);
+	else
+		rc = mdb_txn_commit(txn->txn); /* of nothing it syncs nothing */
+	if (rc)
+		index_log_cut(txn->ix);
+	return rc;
+}
+
+/* On ERR_OK each op->result holds. */
+static enum err commit_batch(struct index *ix, struct index_ops *batch,
+			     bool *wrote, struct why *why)
 {
 	struct index_txn txn = {.ix = ix, .write = true};
-	struct index_op *op;
+	enum err err = ERR_OK;
 	uint64_t n = 0;
 	int rc = mdb_txn_begin(ix->env, NULL, 0, &txn.txn);
 
 	if (rc)
-		return rc;
-	STAILQ_FOREACH (op, batch, link) {
-		apply(&txn, op);
-		n++;
-		if (txn.rc) {
-			mdb_txn_abort(txn.txn);
-			return txn.rc;
-		}
-	}
-	rc = txn.writes ? FAULT(index_commit) : 0;
-	if (rc) {
+		return commit_error(ix, rc, why);
+	apply_all(&txn, batch, &n);
+	if (!txn.rc)
+		err = index_log_append(&txn, why);
+	if (txn.rc || err != ERR_OK) {
 		mdb_txn_abort(txn.txn);
-		return rc;
+		return txn.rc ? commit_error(ix, txn.rc, why) : err;
 	}
-	rc = mdb_txn_commit(txn.txn); /* of nothing it syncs nothing */
-	*wrote = !rc && txn.writes;
+	rc = commit_logged(&txn);
+	if (rc)
+		return commit_error(ix, rc, why);
+	*wrote = txn.writes;
 	if (!*wrote)
-		return rc;
+		return ERR_OK;
 	(void)FAULT(index_committed); /* it is: only a kill is of use here */
 	atomic_fetch_add(&ix->commits, 1);
 	atomic_fetch_add(&ix->ops, n);
 	raise_to(&ix->batch_max, n);
-	return 0;
+	return ERR_OK;
 }
 
-static void trim_scratch(struct index *ix)
+static void trim(uint8_t **buf, size_t *size)
 {
-	if (ix->scratch_size <= SCRATCH_KEEP)
+	if (*size <= SCRATCH_KEEP)
 		return;
-	free(ix->scratch);
-	ix->scratch = NULL;
-	ix->scratch_size = 0;
+	free(*buf);
+	*buf = NULL;
+	*size = 0;
 }
 
 static enum err writer_commit(void *arg, struct index_ops *batch, bool *wrote,
 			      struct why *why)
 {
 	struct index *ix = arg;
-	int rc = commit_batch(ix, batch, wrote);
 	enum err err;
 
-	trim_scratch(ix);
-	err = classify(ix, rc);
-	if (err == ERR_NO_SPACE && rc == EIO)
-		rc = ENOSPC; /* what a person should read */
-	if (err == ERR_OK)
-		return ERR_OK;
-	atomic_fetch_add(&ix->failed, 1);
-	return why_set(why, err, "commit to the index in %s: %s", ix->dir,
-		       mdb_strerror(rc));
+	index_log_forget(ix);
+	err = commit_batch(ix, batch, wrote, why);
+	trim(&ix->scratch, &ix->scratch_size);
+	trim(&ix->records, &ix->records_size);
+	if (err != ERR_OK)
+		atomic_fetch_add(&ix->failed, 1);
+	return err;
 }
 
 /* A reader whose process died keeps its snapshot's pages from reuse. */
@@ -269,6 +303,7 @@ static void release(struct index **ixp)
 	pthread_key_delete(ix->reader_key);
 	pthread_mutex_destroy(&ix->readers_mu);
 	free(ix->scratch);
+	free(ix->records);
 	free(ix->dir);
 	free(ix);
 }

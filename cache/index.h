@@ -38,6 +38,10 @@ enum index_table {
 	TABLE_RECENCY,       /* queue position -> digest */
 	TABLE_RECENCY_PLACE, /* digest -> queue position */
 	TABLE_TRASH,
+	TABLE_HOLDER,  /* who links a digest: cache/row.h */
+	TABLE_GARBAGE, /* what may have lost its last owner */
+	TABLE_EVENT,   /* cache/event.h */
+	TABLE_TAG_OF,  /* which tags hold a digest */
 	TABLE_COUNT
 };
 
@@ -69,6 +73,21 @@ enum index_health { INDEX_OK, INDEX_FULL, INDEX_FAILED };
 typedef void index_health_cb(void *arg, enum index_health now,
 			     const struct why *why);
 
+/*
+ * A log that must be durable before the commit which it describes
+ * (cache/journal.h).  `append`: `n` records one after the other, each as
+ * length:32 (big-endian) and its bytes, the first with sequence `first`;
+ * durable when it returns ERR_OK, else ERR_NO_SPACE or ERR_IO with `why`, and
+ * nothing is left of them.  `cut`: the commit failed; take the last append
+ * back before anybody is answered.  Writer's thread.
+ */
+struct index_log {
+	enum err (*append)(void *arg, const void *records, size_t len,
+			   uint64_t first, size_t n, struct why *why);
+	void (*cut)(void *arg);
+	void *arg;
+};
+
 struct index_options {
 	uint64_t map_bytes;      /* address space; 0 = 64 GiB */
 	unsigned max_readers;    /* reading threads; 0 = 256 */
@@ -77,6 +96,7 @@ struct index_options {
 	index_health_cb *health; /* told of each change, on the writer
 				    thread; NULL = nobody */
 	void *health_arg;
+	const struct index_log *log; /* NULL = none; outlives the index */
 };
 
 /*
@@ -130,6 +150,17 @@ void index_put(struct index_txn *txn, enum index_table table, struct slice key,
 void index_del(struct index_txn *txn, enum index_table table, struct slice key);
 /* The number of writes made in this transaction so far. */
 uint64_t index_writes(const struct index_txn *txn);
+/*
+ * Only inside an apply: have this record in the log before the commit.  The
+ * sequence of a batch's last record is kept in `meta` as "journal/last", by
+ * the same commit; index_log_last() reads it (0: none ever).  Without a log
+ * the record is dropped, and no sequence is used.
+ */
+void index_log_put(struct index_txn *txn, const void *record, size_t len);
+uint64_t index_log_last(struct index_txn *txn);
+/* In an apply that brings records back from the log: the index has them up to
+ * this sequence. */
+void index_log_set_last(struct index_txn *txn, uint64_t seq);
 
 /*
  * One queued operation.  The caller embeds it in a struct of its own, which

@@ -2,10 +2,11 @@
 #ifndef CACHE_INDEX_INT_H
 #define CACHE_INDEX_INT_H
 /*
- * What the index's two files share; no other sees LMDB.
+ * What the index's files share; no other sees LMDB.
  *
  *   index.c       the environment: opening, committing, how it is
  *   index_txn.c   a transaction: readers, rows in and out
+ *   index_log.c   the records that go into a log before a commit
  */
 #include "cache/index.h"
 
@@ -42,9 +43,18 @@ struct index {
 	struct index_writer *writer;
 	uint8_t *scratch; /* the writer's: a value on its way in */
 	size_t scratch_size;
+	uint8_t *records; /* the writer's: the batch's, for the log */
+	size_t records_len, records_size;
+	uint64_t n_records;
 
 	atomic_uint_least64_t commits, failed, ops, batch_max, corrupt_rows;
 };
+
+/* cache/index_log.c; writer's thread.  Append: have the batch's records in the
+ * log, and its last sequence in this very transaction. */
+void index_log_forget(struct index *ix);
+enum err index_log_append(struct index_txn *txn, struct why *why) MUST_CHECK;
+void index_log_cut(const struct index *ix);
 
 /* Let go of every thread's reader.  Main thread, when no thread reads. */
 void index_readers_free(struct index *ix);

@@ -18,6 +18,11 @@
  *   recency        position:64
  *   recency_place  digest
  *   trash          path below the data folder
+ *   upload         id as text
+ *   holder         digest kind:8 id:64    (kind 1 hosted, 2 mirror)
+ *   garbage        since:64 digest id:64   (id 0 = no repository)
+ *   tag_of         id:64 digest tag
+ *   event          sequence:64
  *
  *   key_start(&k);
  *   key_u64(&k, repo);

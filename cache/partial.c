@@ -125,9 +125,7 @@ enum err partial_hash(struct partial *p, uint64_t max_bytes, bool *more,
 
 /* ---- pace: writeback, sync, map ---- */
 
-/* The disk's state is unknown: nobody is to find these bytes again.  `why` is
- * NULL where the caller's caller hears the reason. */
-static void give_up(struct partial *p, const struct why *why)
+void partial_give_up(struct partial *p, const struct why *why)
 {
 	partial_forget(p);
 	cache_tell(p->c, CACHE_DISCARDED, &p->dg, why);
@@ -161,7 +159,7 @@ static enum err keep_pace(struct partial *p, struct why *why)
 		enum err err = sync_step(p, why);
 
 		if (err != ERR_OK)
-			give_up(p, NULL);
+			partial_give_up(p, NULL);
 		return err;
 	}
 	if (p->since_map >= MAP_STEP) {
@@ -389,55 +387,6 @@ void partial_discard(struct partial *p)
 	partial_end(p);
 }
 
-/* The file has grown past the size that was told later: nothing held is cut,
- * and with one link it is nobody's blob yet. */
-static enum err trim(struct partial *p, struct why *why)
-{
-	if (p->complete || ftruncate(p->fd, (off_t)p->size) == 0)
-		return ERR_OK;
-	return store_error(why, errno, "cut", p->path);
-}
-
-static enum err publish_named(struct partial *p, struct publishing *pub,
-			      struct why *why)
-{
-	struct why mine;
-	enum err err = trim(p, &mine);
-
-	if (err == ERR_OK)
-		err = publish_staged(p->c, pub, &mine);
-	if (err == ERR_OK)
-		partial_published(p);
-	else if (pub->sync_failed)
-		give_up(p, NULL);
-	return err == ERR_OK ? err : why_set(why, err, "%s", mine.text);
-}
-
-enum err partial_publish(struct partial *p, const struct publish_repo *repos,
-			 size_t n, struct why *why)
-{
-	struct publishing pub = {
-	    .fd = p->fd,
-	    .path = p->path,
-	    .dg = p->dg,
-	    .repos = repos,
-	    .n_repos = n,
-	};
-	enum err err;
-
-	partial_begin(p);
-	assert(p->proven);
-	pub.size = p->size;
-	if (p->published)
-		err = publish_links(p->c, &pub, why);
-	else if (p->nameless)
-		err = why_set(why, ERR_IO, "%s was thrown away", p->path);
-	else
-		err = publish_named(p, &pub, why);
-	partial_end(p);
-	return err;
-}
-
 /* A reboot trusts only what is synced; so what is kept is synced first.  A
  * complete file that could not be published has one name again, and then its
  * map is what speaks for it. */
@@ -448,6 +397,6 @@ void partial_settle_down(struct partial *p)
 	partial_begin(p);
 	if (!p->nameless && (p->since_sync || p->complete) &&
 	    sync_step(p, &why) != ERR_OK)
-		give_up(p, &why);
+		partial_give_up(p, &why);
 	partial_end(p);
 }

@@ -2,9 +2,10 @@
 #ifndef CACHE_PARTIAL_INT_H
 #define CACHE_PARTIAL_INT_H
 /*
- * A partial from within, for cache/partial.c (bytes, hash, publication),
- * cache/partial_file.c (its two files: opening, the map, closing) and
- * cache/recover.c (those that start-up finds complete).
+ * A partial from within, for cache/partial.c (bytes, hash),
+ * cache/partial_file.c (its two files: opening, the map, closing),
+ * cache/partial_publish.c (its end as a blob) and cache/recover.c (those that
+ * start-up finds complete).
  */
 #include "cache/cache_int.h"
 #include "cache/partial.h"
@@ -78,5 +79,8 @@ void partial_published(struct partial *p);
 void partial_settle(struct partial *p);
 /* Make what is held worth keeping: sync, map. */
 void partial_settle_down(struct partial *p);
+/* The disk's state is unknown: nobody is to find these bytes again.  `why` is
+ * NULL where the caller's caller hears the reason. */
+void partial_give_up(struct partial *p, const struct why *why);
 
 #endif

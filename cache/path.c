@@ -122,3 +122,62 @@ enum err staged_name_parse(const char *alg, const char *name, bool *is_map,
 		  strcmp(name + len - MAP_SUFFIX_LEN, MAP_SUFFIX) == 0;
 	return ERR_OK;
 }
+
+/* ---- uploads ---- */
+
+#define UPLOAD_ID_LEN (UPLOAD_ID_SIZE - 1)
+#define PUT_SUFFIX "@put"
+
+bool upload_id_valid(const char *id)
+{
+	if (strnlen(id, UPLOAD_ID_SIZE) != UPLOAD_ID_LEN)
+		return false;
+	for (size_t i = 0; i < UPLOAD_ID_LEN; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+		bool hex = (id[i] >= '0' && id[i] <= '9') ||
+			   (id[i] >= 'a' && id[i] <= 'f');
+
+		if (dash ? id[i] != '-' : !hex)
+			return false;
+	}
+	return true;
+}
+
+char *upload_path(const char *id, char *out)
+{
+	snprintf(out, PATH_LEN_MAX, "uploads/%s", id);
+	return out;
+}
+
+char *upload_put_path(const char *id, char *out)
+{
+	snprintf(out, PATH_LEN_MAX, "uploads/%s" PUT_SUFFIX, id);
+	return out;
+}
+
+char *upload_proven_path(const char *id, const struct digest *dg, char *out)
+{
+	char hex[HEX_MAX];
+
+	snprintf(out, PATH_LEN_MAX, "uploads/%s@%s-%s", id, digest_alg_name(dg),
+		 digest_hex(dg, hex));
+	return out;
+}
+
+enum err upload_name_parse(const char *name, char *id, struct digest *out)
+{
+	char alg[8] = "";
+	const char *rest;
+
+	memset(out, 0, sizeof(*out));
+	snprintf(id, UPLOAD_ID_SIZE, "%s", name);
+	if (!upload_id_valid(id))
+		return ERR_INVALID;
+	rest = name + UPLOAD_ID_LEN;
+	if (!*rest || strcmp(rest, PUT_SUFFIX) == 0)
+		return ERR_OK;
+	if (strlen(rest) < 8 || rest[0] != '@' || rest[7] != '-')
+		return ERR_INVALID;
+	memcpy(alg, rest + 1, 6); /* both algorithms have six letters */
+	return parse_hex(alg, rest + 8, strlen(rest + 8), out);
+}

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What start-up finds: a list of names in partial/ with their link counts, and
- * the trash rows.  The list is made before anything else runs, the work is
- * done later, a piece at a time, while everything runs.
+ * What start-up finds: a list of names in partial/ with their link counts,
+ * uploads whose digest had matched, and the trash rows.  The list is made
+ * before anything else runs, the work is done later, a piece at a time, while
+ * everything runs.
  *
  *   one link    a partial, as it was left: kept, or removed if it is old
  *   two links   complete, and a blob's inode: with a record the staged name
  *               goes; without, it is hashed again and published
  *   a map alone, a large manifest's staged file: removed
+ *   an upload   cache/upload_recover.c
  *
  * A flight may want the same file before its turn has come, or meanwhile: they
  * share the partial, and who comes first does the rest.
@@ -27,14 +29,16 @@
 #define RECOVER_STEP (16 * MIB)
 #define RECOVER_PIECE ((uint64_t)64 * 1024)
 
-enum leftover_kind { LEFT_TRASH, LEFT_REMOVE, LEFT_COMPLETE };
+enum leftover_kind { LEFT_TRASH, LEFT_REMOVE, LEFT_COMPLETE, LEFT_UPLOAD };
 
 struct leftover {
 	STAILQ_ENTRY(leftover) link;
 	enum leftover_kind kind;
 	struct digest dg; /* not of LEFT_TRASH */
 	char path[PATH_LEN_MAX];
-	struct partial *partial; /* of LEFT_COMPLETE, once it is being hashed */
+	/* Once it is being hashed: of LEFT_COMPLETE and LEFT_UPLOAD. */
+	struct partial *partial;
+	struct upload_left *upload;
 };
 
 struct recovery {
@@ -59,6 +63,8 @@ static void leftover_free(struct leftover *l)
 {
 	if (l->partial)
 		partial_close(&l->partial);
+	if (l->upload)
+		upload_left_free(&l->upload);
 	free(l);
 }
 
@@ -81,6 +87,12 @@ void recovery_free(struct recovery **rp)
 	}
 	pthread_mutex_destroy(&r->mu);
 	free(r);
+}
+
+void recovery_add_upload(struct cache *c, const struct digest *dg,
+			 const char *path)
+{
+	append(c->recovery, leftover_new(LEFT_UPLOAD, dg, path));
 }
 
 /* ---- the list ---- */
@@ -193,6 +205,8 @@ enum err recovery_list(struct cache *c, struct why *why)
 	err = list_folder(c, "sha256", why);
 	if (err == ERR_OK)
 		err = list_folder(c, "sha512", why);
+	if (err == ERR_OK)
+		err = uploads_list(c, why);
 	return err;
 }
 
@@ -316,6 +330,8 @@ static bool step(struct cache *c, struct leftover *l)
 		return true;
 	case LEFT_COMPLETE:
 		return step_complete(c, l);
+	case LEFT_UPLOAD:
+		return upload_left_step(c, &l->dg, l->path, &l->upload);
 	}
 	return true;
 }

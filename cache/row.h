@@ -42,6 +42,21 @@ enum err repo_ensure(struct index_txn *txn, const char *host, const char *name,
 		     enum repo_kind kind, uint64_t now_s,
 		     struct repo_row *out) MUST_CHECK;
 void repo_put(struct index_txn *txn, const struct repo_row *row);
+/* The first repository of `host` whose name is after `after` ("" = from the
+ * first): its name into out[REPO_NAME_MAX + 1], which may be `after` itself.
+ * ERR_OK, ERR_NOT_FOUND, ERR_IO.  One look-up. */
+enum err repo_next(struct index_txn *txn, const char *host, const char *after,
+		   char *out, uint64_t *id) MUST_CHECK;
+/* Both of its rows go.  Its id is not given again. */
+void repo_del(struct index_txn *txn, const struct repo_row *row);
+/*
+ * All repositories by host ("" hosted, first) and name, after this one
+ * (exclusive; name "" = from the first).  The callback returns false to stop.
+ */
+typedef bool repo_walk_cb(void *arg, const char *host, struct slice name,
+			  uint64_t id);
+enum err repo_walk(struct index_txn *txn, const char *host, const char *name,
+		   repo_walk_cb *cb, void *arg) MUST_CHECK;
 
 /* A blob whose file is in blobs/, proven against its digest. */
 struct blob_row {
@@ -94,6 +109,15 @@ void tag_put(struct index_txn *txn, uint64_t repo, const char *tag,
 	     size_t tag_len, const struct tag_row *row);
 void tag_del(struct index_txn *txn, uint64_t repo, const char *tag,
 	     size_t tag_len);
+/*
+ * The tags that hold a digest, newest or older.  tag_put() and tag_del() keep
+ * the rows that lead back; should one be left over from a tag's row that had
+ * rotted, tag_get() tells.
+ */
+typedef bool tag_of_walk_cb(void *arg, const char *tag, size_t tag_len);
+enum err tag_of_walk(struct index_txn *txn, uint64_t repo,
+		     const struct digest *dg, tag_of_walk_cb *cb,
+		     void *arg) MUST_CHECK;
 /* Tags of a repository in bytewise order, after `last` (exclusive; NULL =
  * from the first).  The callback returns false to stop. */
 typedef bool tag_walk_cb(void *arg, const char *tag, size_t tag_len,
@@ -103,9 +127,18 @@ enum err tag_walk(struct index_txn *txn, uint64_t repo, const char *last,
 
 enum link_kind { LINK_BLOB = 1, LINK_MANIFEST = 2 };
 
-/* What may be read through a repository. */
+/*
+ * What may be read through a repository.  link_put() and link_del() keep the
+ * row in `holder` that leads back from the digest: (digest, hosted or not,
+ * repository), hosted ones first, so that "does a hosted repository need it?"
+ * is one look.
+ */
 struct link_row {
 	enum link_kind kind;
+	bool hosted; /* of a hosted repository */
+	/* A hosted manifest that was pushed without all it requires, by leave
+	 * of `allow_sparse`: of it alone nobody promises the children. */
+	bool sparse;
 	uint64_t created_s;
 	struct slice media_type; /* manifests: the type it is served as */
 };
@@ -115,6 +148,19 @@ enum err link_get(struct index_txn *txn, uint64_t repo, const struct digest *dg,
 void link_put(struct index_txn *txn, uint64_t repo, const struct digest *dg,
 	      const struct link_row *row);
 void link_del(struct index_txn *txn, uint64_t repo, const struct digest *dg);
+/* The digests that a repository links, in key order, after `last` (exclusive;
+ * NULL = from the first).  The callback returns false to stop. */
+typedef bool link_walk_cb(void *arg, const struct digest *dg,
+			  const struct link_row *row);
+enum err link_walk(struct index_txn *txn, uint64_t repo,
+		   const struct digest *last, link_walk_cb *cb,
+		   void *arg) MUST_CHECK;
+/* The repositories that link a digest, hosted ones first: the kinds in a
+ * holder's key sort so. */
+enum holder_kind { HOLDER_HOSTED = 1, HOLDER_MIRROR = 2 };
+typedef bool holder_walk_cb(void *arg, uint64_t repo, bool hosted);
+enum err holder_walk(struct index_txn *txn, const struct digest *dg,
+		     holder_walk_cb *cb, void *arg) MUST_CHECK;
 
 enum edge_role {
 	EDGE_CONFIG = 1,
@@ -136,6 +182,14 @@ void edge_put(struct index_txn *txn, const struct digest *child,
 	      const struct digest *parent, const struct edge_row *row);
 void edge_del(struct index_txn *txn, const struct digest *child,
 	      const struct digest *parent);
+enum err edge_get(struct index_txn *txn, const struct digest *child,
+		  const struct digest *parent, struct edge_row *out) MUST_CHECK;
+/* Does an edge of this role say that the parent cannot be without the child?
+ * A subject need not be there, and what is foreign is had elsewhere. */
+static inline bool edge_role_holds(enum edge_role role)
+{
+	return role != EDGE_FOREIGN && role != EDGE_SUBJECT;
+}
 typedef bool edge_walk_cb(void *arg, const struct digest *parent,
 			  const struct edge_row *row);
 /* All manifests that name `child`. */
@@ -146,11 +200,48 @@ enum err edge_walk(struct index_txn *txn, const struct digest *child,
 void referrer_put(struct index_txn *txn, uint64_t repo,
 		  const struct digest *subject, const struct digest *dg,
 		  struct slice descriptor);
+void referrer_del(struct index_txn *txn, uint64_t repo,
+		  const struct digest *subject, const struct digest *dg);
 typedef bool referrer_walk_cb(void *arg, const struct digest *dg,
 			      struct slice descriptor);
+/* In key order, after `last` (exclusive; NULL = from the first). */
 enum err referrer_walk(struct index_txn *txn, uint64_t repo,
-		       const struct digest *subject, referrer_walk_cb *cb,
-		       void *arg) MUST_CHECK;
+		       const struct digest *subject, const struct digest *last,
+		       referrer_walk_cb *cb, void *arg) MUST_CHECK;
+
+/* An upload session (cache/upload.h). */
+struct upload_row {
+	char repo[REPO_NAME_MAX + 1]; /* the hosted name; copied */
+	uint64_t started_s, touched_s;
+	uint64_t synced; /* bytes that the disk has, whatever boot this is */
+	bool in_put;     /* a PUT with a body runs, or was cut off */
+	uint64_t put_at; /* where it began */
+	uint8_t alg;     /* the hash that runs along */
+	uint8_t boot[16];
+};
+enum err upload_get(struct index_txn *txn, const char *id,
+		    struct upload_row *out) MUST_CHECK;
+void upload_put(struct index_txn *txn, const char *id,
+		const struct upload_row *row);
+void upload_del(struct index_txn *txn, const char *id);
+typedef bool upload_walk_cb(void *arg, const char *id,
+			    const struct upload_row *row);
+enum err upload_walk(struct index_txn *txn, upload_walk_cb *cb,
+		     void *arg) MUST_CHECK;
+
+/*
+ * A digest that may have lost its last owner, oldest first; with `repo`, also
+ * one that this hosted repository may link without a manifest of its own that
+ * names it (0 = none).
+ */
+void garbage_put(struct index_txn *txn, uint64_t since_s,
+		 const struct digest *dg, uint64_t repo);
+void garbage_del(struct index_txn *txn, uint64_t since_s,
+		 const struct digest *dg, uint64_t repo);
+typedef bool garbage_walk_cb(void *arg, uint64_t since_s,
+			     const struct digest *dg, uint64_t repo);
+enum err garbage_walk(struct index_txn *txn, garbage_walk_cb *cb,
+		      void *arg) MUST_CHECK;
 
 /* A file to unlink: its path below the data folder. */
 void trash_put(struct index_txn *txn, const char *path);
@@ -165,6 +256,7 @@ enum err trash_walk(struct index_txn *txn, trash_walk_cb *cb,
  */
 void recency_touch(struct index_txn *txn, const struct digest *dg);
 void recency_del(struct index_txn *txn, const struct digest *dg);
+bool recency_has(struct index_txn *txn, const struct digest *dg);
 typedef bool recency_walk_cb(void *arg, uint64_t position,
 			     const struct digest *dg);
 enum err recency_walk(struct index_txn *txn, recency_walk_cb *cb,

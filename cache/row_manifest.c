@@ -87,8 +87,19 @@ void referrer_put(struct index_txn *txn, uint64_t repo,
 	row_out_put(&out, txn, TABLE_REFERRER, key_slice(&k));
 }
 
+void referrer_del(struct index_txn *txn, uint64_t repo,
+		  const struct digest *subject, const struct digest *dg)
+{
+	struct key k;
+
+	referrer_key(&k, repo, subject);
+	key_digest(&k, dg);
+	index_del(txn, TABLE_REFERRER, key_slice(&k));
+}
+
 struct referrer_walk {
 	size_t prefix_len;
+	const struct digest *last; /* passed over; NULL = none */
 	referrer_walk_cb *cb;
 	void *arg;
 };
@@ -105,20 +116,24 @@ static bool referrer_row(void *arg, struct slice key, struct slice payload)
 
 	row_in_begin(&in, payload);
 	descriptor = row_in_bytes(&in);
-	if (row_in_end(&in) != ERR_OK || !key_take_digest(&rest, &dg))
+	if (row_in_end(&in) != ERR_OK || !key_take_digest(&rest, &dg) ||
+	    (w->last && digest_equal(w->last, &dg)))
 		return true;
 	return w->cb(w->arg, &dg, descriptor);
 }
 
 enum err referrer_walk(struct index_txn *txn, uint64_t repo,
-		       const struct digest *subject, referrer_walk_cb *cb,
-		       void *arg)
+		       const struct digest *subject, const struct digest *last,
+		       referrer_walk_cb *cb, void *arg)
 {
-	struct referrer_walk w = {.cb = cb, .arg = arg};
-	struct key k;
+	struct referrer_walk w = {.last = last, .cb = cb, .arg = arg};
+	struct key k, from;
 
 	referrer_key(&k, repo, subject);
 	w.prefix_len = k.len;
-	return index_walk(txn, TABLE_REFERRER, key_slice(&k), slice_of(NULL, 0),
+	from = k;
+	if (last)
+		key_digest(&from, last);
+	return index_walk(txn, TABLE_REFERRER, key_slice(&k), key_slice(&from),
 			  referrer_row, &w);
 }

@@ -2,11 +2,15 @@
 #ifndef CACHE_ROW_META_H
 #define CACHE_ROW_META_H
 /*
- * Numbers by name in the table `meta`.  Only the row_*.c files use it.
+ * Numbers by name in the table `meta`.  Only the row_*.c files, event.c and
+ * check.c use it.
  *
  *   repo/next      the id that the next repository gets
  *   recency/next   the position that the next touch gets
  *   total/<name>   see total_get()
+ *   event/next     the sequence that the next event gets
+ *   event/at/<receiver>   what a receiver was told of
+ *   journal/last   see index_log_put(); the index keeps it
  */
 #include "cache/index.h"
 

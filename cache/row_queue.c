@@ -78,6 +78,15 @@ void recency_del(struct index_txn *txn, const struct digest *dg)
 	index_del(txn, TABLE_RECENCY_PLACE, key_slice(&place));
 }
 
+bool recency_has(struct index_txn *txn, const struct digest *dg)
+{
+	struct slice payload;
+	struct key place;
+
+	return index_get(txn, TABLE_RECENCY_PLACE, place_key(&place, dg),
+			 &payload) == ERR_OK;
+}
+
 static bool note_last(void *arg, struct slice key, struct slice payload UNUSED)
 {
 	uint64_t *last = arg;

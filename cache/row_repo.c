@@ -85,6 +85,65 @@ void repo_put(struct index_txn *txn, const struct repo_row *row)
 	row_out_put(&out, txn, TABLE_REPO, id_key(&k, row->id));
 }
 
+struct next {
+	size_t prefix_len;
+	struct slice after; /* passed over */
+	char *out;
+	uint64_t *id;
+	bool found;
+};
+
+/* Rows that do not decode are the checker's business. */
+static bool take_next(void *arg, struct slice key, struct slice payload)
+{
+	struct next *n = arg;
+	size_t len = key.len - n->prefix_len;
+	struct row_in in;
+
+	if ((key.len == n->after.len &&
+	     memcmp(key.ptr, n->after.ptr, key.len) == 0) ||
+	    !len || len > REPO_NAME_MAX)
+		return true;
+	row_in_begin(&in, payload);
+	*n->id = row_in_u64(&in);
+	if (row_in_end(&in) != ERR_OK)
+		return true;
+	memcpy(n->out, key.ptr + n->prefix_len, len);
+	n->out[len] = '\0';
+	n->found = true;
+	return false;
+}
+
+enum err repo_next(struct index_txn *txn, const char *host, const char *after,
+		   char *out, uint64_t *id)
+{
+	struct next n = {.out = out, .id = id};
+	struct key prefix, from;
+	enum err err;
+
+	key_start(&prefix);
+	key_bytes(&prefix, host, strlen(host) + 1);
+	from = prefix;
+	key_bytes(&from, after, strnlen(after, REPO_NAME_MAX));
+	n.prefix_len = prefix.len;
+	if (*after)
+		n.after = key_slice(&from);
+	err = index_walk(txn, TABLE_REPO_NAME, key_slice(&prefix),
+			 key_slice(&from), take_next, &n);
+	if (err == ERR_OK && !n.found)
+		err = ERR_NOT_FOUND;
+	return err;
+}
+
+void repo_del(struct index_txn *txn, const struct repo_row *row)
+{
+	struct key k;
+
+	index_del(txn, TABLE_REPO, id_key(&k, row->id));
+	if (name_key(&k, row->host, row->name))
+		index_del(txn, TABLE_REPO_NAME, key_slice(&k));
+}
+
 static bool note_highest(void *arg, struct slice key,
 			 struct slice payload UNUSED)
 {
@@ -153,4 +212,44 @@ enum err repo_ensure(struct index_txn *txn, const char *host, const char *name,
 	repo_put(txn, &row);
 	*out = row;
 	return ERR_OK;
+}
+
+struct repo_walking {
+	struct slice after; /* a whole key; none if empty */
+	repo_walk_cb *cb;
+	void *arg;
+};
+
+/* Rows that do not decode are the checker's business. */
+static bool walk_row(void *arg, struct slice key, struct slice payload)
+{
+	struct repo_walking *w = arg;
+	const uint8_t *nul = memchr(key.ptr, '\0', key.len);
+	struct slice name;
+	struct row_in in;
+	uint64_t id;
+
+	if (key.len == w->after.len &&
+	    memcmp(key.ptr, w->after.ptr, key.len) == 0)
+		return true;
+	row_in_begin(&in, payload);
+	id = row_in_u64(&in);
+	if (row_in_end(&in) != ERR_OK || !id || !nul)
+		return true;
+	name = slice_of(nul + 1, key.len - (size_t)(nul + 1 - key.ptr));
+	return w->cb(w->arg, (const char *)key.ptr, name, id);
+}
+
+enum err repo_walk(struct index_txn *txn, const char *host, const char *name,
+		   repo_walk_cb *cb, void *arg)
+{
+	struct repo_walking w = {.cb = cb, .arg = arg};
+	struct slice none = slice_of(NULL, 0);
+	struct key k;
+
+	if (*name && name_key(&k, host, name))
+		w.after = key_slice(&k);
+	else
+		w.after = none;
+	return index_walk(txn, TABLE_REPO_NAME, none, w.after, walk_row, &w);
 }

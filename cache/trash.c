@@ -6,6 +6,7 @@
  * the record stands, or the row tells start-up what to unlink.
  */
 #include "cache/cache_int.h"
+#include "cache/hosted.h"
 
 /* ---- the later commit ---- */
 
@@ -65,6 +66,14 @@ static void finish_held(struct cache *c, const struct digest *dg,
 	drop_row(c, path);
 }
 
+void trash_held(struct cache *c, const struct digest *dg)
+{
+	char path[PATH_LEN_MAX];
+
+	blobs_forget(c, dg);
+	finish_held(c, dg, blob_path(dg, path));
+}
+
 void trash_finish(struct cache *c, const char *path)
 {
 	struct hold hold;
@@ -94,6 +103,8 @@ static enum err drop_apply(struct index_txn *txn, struct index_op *op)
 
 	if (blob_get(txn, d->dg, &row) == ERR_NOT_FOUND)
 		return ERR_NOT_FOUND;
+	if (hosted_has(txn, d->dg))
+		return ERR_BUSY;
 	blob_del(txn, d->dg);
 	recency_del(txn, d->dg);
 	trash_put(txn, d->path);
@@ -117,12 +128,14 @@ enum err trash_drop_held(struct cache *c, const struct digest *dg,
 	err = index_submit_wait(c->index, &d.op);
 	if (err == ERR_NOT_FOUND)
 		return why_set(why, err, "there is no %s", path);
+	if (err == ERR_BUSY)
+		return why_set(why, err, "%s is hosted and stays recorded",
+			       path);
 	if (err != ERR_OK)
 		return why_set(why, err == ERR_NO_SPACE ? err : ERR_IO,
 			       "the index does not drop %s: %s", path,
 			       err_name(err));
-	blobs_forget(c, dg);
-	finish_held(c, dg, path);
+	trash_held(c, dg);
 	return ERR_OK;
 }
 

@@ -235,8 +235,8 @@ static bool held_referrers(struct request *r, struct index_txn *txn,
 	enum err err;
 
 	list_referrers_begin(text);
-	err = referrer_walk(txn, r->repo_id, &r->route.digest, add_referrer,
-			    text);
+	err = referrer_walk(txn, r->repo_id, &r->route.digest, NULL,
+			    add_referrer, text);
 	list_referrers_end(text);
 	if (err == ERR_OK &&
 	    (text->n ||

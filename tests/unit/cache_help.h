@@ -17,9 +17,9 @@
 #define IMAGE_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define INDEX_TYPE "application/vnd.oci.image.index.v1+json"
 
-static void ignore_event(void *arg UNUSED, enum cache_event event UNUSED,
-			 const struct digest *dg UNUSED,
-			 const struct why *why UNUSED)
+static UNUSED void ignore_event(void *arg UNUSED, enum cache_event event UNUSED,
+				const struct digest *dg UNUSED,
+				const struct why *why UNUSED)
 {
 }
 

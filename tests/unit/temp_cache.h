@@ -32,12 +32,24 @@ static inline void temp_event(void *arg, enum cache_event event,
 	__atomic_add_fetch(&t->events[event], 1, __ATOMIC_RELAXED);
 }
 
-static inline void temp_make(struct temp *t)
+static inline void temp_make_in(struct temp *t, const char *folder)
 {
 	memset(t, 0, sizeof(*t));
-	snprintf(t->dir, sizeof(t->dir), "/tmp/test_store.XXXXXX");
+	snprintf(t->dir, sizeof(t->dir), "%s/test_store.XXXXXX", folder);
 	if (!mkdtemp(t->dir))
 		abort();
+}
+
+static inline void temp_make(struct temp *t)
+{
+	temp_make_in(t, "/tmp");
+}
+
+/* Where a sync costs nothing: for tests of kills, after which the kernel has
+ * all bytes anyway. */
+static inline void temp_make_fast(struct temp *t)
+{
+	temp_make_in(t, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 }
 
 static inline enum err temp_try(struct temp *t, struct why *why)

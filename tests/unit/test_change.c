@@ -349,7 +349,8 @@ static void a_manifest_with_a_subject_is_its_referrer(void)
 	dg = store(c, "app", NULL, text, false);
 	txn = index_read(c->index);
 	CHECK(repo_id(txn, HOST, "app", &id) == ERR_OK);
-	CHECK(referrer_walk(txn, id, &subject, one_descriptor, &n) == ERR_OK);
+	CHECK(referrer_walk(txn, id, &subject, NULL, one_descriptor, &n) ==
+	      ERR_OK);
 	CHECK(n == 1);
 	CHECK(edge_from(txn, &subject, &dg, &size) == EDGE_SUBJECT);
 	index_read_end(txn);

@@ -211,8 +211,8 @@ static void keys_that_are_none_are_found(void)
 		struct raw r = {.table = (enum index_table)table,
 				.payload = test_text("x")};
 
-		if (table == TABLE_UPLOAD || table == TABLE_TRASH)
-			continue;
+		if (table == TABLE_TRASH)
+			continue; /* takes any path */
 		key_bytes(&r.key, "\xff", 1);
 		put_raw(c, &r);
 		CHECK(check_cache(c, false) >= 1);
@@ -267,7 +267,7 @@ static void a_tag_whose_manifest_is_not_linked_is_found(void)
 
 static enum err link_nowhere(struct index_txn *txn, void *arg)
 {
-	struct link_row row = {LINK_BLOB, 1, {NULL, 0}};
+	struct link_row row = {.kind = LINK_BLOB, .created_s = 1};
 
 	link_put(txn, 77, arg, &row);
 	return ERR_OK;
@@ -285,7 +285,7 @@ static void a_link_without_a_repository_is_found(void)
 
 static enum err link_missing(struct index_txn *txn, void *arg UNUSED)
 {
-	struct link_row row = {LINK_MANIFEST, 1, {NULL, 0}};
+	struct link_row row = {.kind = LINK_MANIFEST, .created_s = 1};
 	struct digest dg = test_digest(42), blob = test_digest(43);
 
 	link_put(txn, 1, &dg, &row);
@@ -306,7 +306,12 @@ static void a_link_to_a_missing_manifest_is_found(void)
 
 static enum err host_it(struct index_txn *txn, void *arg)
 {
-	struct link_row row = {LINK_MANIFEST, 1, {NULL, 0}};
+	struct link_row row = {
+	    .kind = LINK_MANIFEST,
+	    .hosted = true,
+	    .created_s = 1,
+	    .media_type = test_text(IMAGE_TYPE),
+	};
 	struct repo_row repo;
 
 	CHECK(repo_ensure(txn, "", "mine", REPO_HOSTED, 1, &repo) == ERR_OK);
@@ -314,15 +319,16 @@ static enum err host_it(struct index_txn *txn, void *arg)
 	return ERR_OK;
 }
 
-/* Of a mirror's manifest nobody promises the children; here neither of the two
- * has a row, nor a link. */
+/* Of a mirror's manifest nobody promises the children, or a file; here there
+ * is no file, and neither of the two has a row, or a link. */
 static void a_hosted_manifest_without_its_children_is_found(void)
 {
 	struct digest manifest, blob;
 	struct cache *c = sound_cache(&manifest, &blob);
 
 	CHECK(test_write(c->index, host_it, &manifest) == ERR_OK);
-	CHECK(check_cache(c, false) == 4);
+	CHECK(check_cache(c, false) == 5);
+	CHECK(strstr(findings, "has no file") != NULL);
 	CHECK(strstr(findings, "has no row for its child") != NULL);
 	CHECK(strstr(findings, "has no link to its child") != NULL);
 	close_cache(&c);

@@ -760,7 +760,7 @@ static enum err put_version(struct index_txn *txn, void *arg)
 
 static void a_newer_index_is_refused(void)
 {
-	uint8_t version[4] = {0, 0, 0, 2};
+	uint8_t version[4] = {0, 0, 0, 99};
 	struct why why = {""};
 	struct index *ix;
 
@@ -783,8 +783,148 @@ static void a_folder_without_a_parent_is_refused(void)
 	CHECK(ix == NULL && why.text[0]);
 }
 
+/* ---- the log ---- */
+
+/* What a log was given, as text: "<first>:<records> " and, of a cut, "cut ". */
+struct test_log {
+	char text[256];
+	enum err answer;
+};
+
+static enum err log_append(void *arg, const void *records, size_t len,
+			   uint64_t first, size_t n, struct why *why)
+{
+	struct test_log *log = arg;
+	const uint8_t *at = records, *end = at + len;
+	char *text = log->text + strlen(log->text);
+	size_t room = sizeof(log->text) - strlen(log->text);
+	int used = snprintf(text, room, "%u:", (unsigned)first);
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t record_len = get_be32(at);
+
+		used += snprintf(text + used, room - (size_t)used, "%.*s,",
+				 (int)record_len, (const char *)at + 4);
+		at += 4 + record_len;
+	}
+	CHECK(at == end);
+	snprintf(text + used, room - (size_t)used, " ");
+	return log->answer == ERR_OK
+		   ? ERR_OK
+		   : why_set(why, log->answer, "the log is broken");
+}
+
+static void log_cut(void *arg)
+{
+	struct test_log *log = arg;
+	size_t used = strlen(log->text);
+
+	snprintf(log->text + used, sizeof(log->text) - used, "cut ");
+}
+
+/* Put a row and log its key. */
+static enum err put_logged(struct index_txn *txn, void *arg)
+{
+	struct pair *p = arg;
+
+	index_put(txn, TABLE_BLOB, test_text(p->key), test_text(p->value));
+	index_log_put(txn, p->key, strlen(p->key));
+	return ERR_OK;
+}
+
+static enum err log_twice(struct index_txn *txn, void *arg UNUSED)
+{
+	index_log_put(txn, "x", 1);
+	index_log_put(txn, "y", 1);
+	return ERR_OK;
+}
+
+static uint64_t log_last(struct index *ix)
+{
+	struct index_txn *txn = index_read(ix);
+	uint64_t last = index_log_last(txn);
+
+	index_read_end(txn);
+	return last;
+}
+
+static void what_is_logged_comes_before_its_commit(void)
+{
+	struct test_log seen = {.answer = ERR_OK};
+	struct index_log log = {log_append, log_cut, &seen};
+	struct pair a = {"a", "1"}, b = {"b", "2"};
+	struct index *ix;
+
+	test_dir_make();
+	ix = open_with(&(struct index_options){.log = &log});
+	CHECK(log_last(ix) == 0);
+	CHECK(test_write(ix, put_logged, &a) == ERR_OK);
+	CHECK(put(ix, "unlogged", "0") == ERR_OK);
+	CHECK(test_write(ix, log_twice, NULL) == ERR_OK);
+	CHECK(log_last(ix) == 3);
+	close_index(ix);
+	ix = open_with(&(struct index_options){.log = &log});
+	CHECK(test_write(ix, put_logged, &b) == ERR_OK);
+	CHECK(log_last(ix) == 4);
+	CHECK_STR(seen.text, "1:a, 2:x,y, 4:b, ");
+	close_index(ix);
+	test_dir_remove();
+}
+
+static void a_log_that_finds_no_room_undoes_the_batch(void)
+{
+	struct test_log seen = {.answer = ERR_NO_SPACE};
+	struct index_log log = {log_append, log_cut, &seen};
+	struct pair a = {"a", "1"};
+	struct index *ix;
+
+	test_dir_make();
+	ix =
+	    open_with(&(struct index_options){.log = &log, .retry_full_ms = 1});
+	CHECK(test_write(ix, put_logged, &a) == ERR_NO_SPACE);
+	CHECK(now_has(ix, "a", NULL) && log_last(ix) == 0);
+	CHECK(index_health(ix) == INDEX_FULL);
+	CHECK_STR(seen.text, "1:a, ");
+	seen.answer = ERR_OK;
+	usleep(5000);
+	CHECK(test_write(ix, put_logged, &a) == ERR_OK);
+	CHECK(now_has(ix, "a", "1") && log_last(ix) == 1);
+	CHECK_STR(seen.text, "1:a, 1:a, ");
+	close_index(ix);
+	test_dir_remove();
+}
+
+/* Without fault points only the way that does not fail is gone. */
+static void a_record_without_a_commit_is_cut_off(void)
+{
+	struct test_log seen = {.answer = ERR_OK};
+	struct index_log log = {log_append, log_cut, &seen};
+	struct index *ix;
+
+	test_dir_make();
+	setenv("ENTREPOT_FAULT", "index_commit:1:enospc", 1);
+	ix =
+	    open_with(&(struct index_options){.log = &log, .retry_full_ms = 1});
+#ifdef FAULT_POINTS
+	CHECK(test_write(ix, put_logged, &(struct pair){"a", "1"}) ==
+	      ERR_NO_SPACE);
+	CHECK(log_last(ix) == 0);
+	CHECK_STR(seen.text, "1:a, cut ");
+	seen.text[0] = '\0';
+	usleep(5000);
+#endif
+	CHECK(test_write(ix, put_logged, &(struct pair){"a", "1"}) == ERR_OK);
+	CHECK(log_last(ix) == 1);
+	CHECK_STR(seen.text, "1:a, ");
+	close_index(ix);
+	unsetenv("ENTREPOT_FAULT");
+	test_dir_remove();
+}
+
 int main(void)
 {
+	/* First: fault points are armed once, when one is first passed. */
+	RUN(a_record_without_a_commit_is_cut_off);
 	RUN(what_is_put_is_there_after_reopening);
 	RUN(a_snapshot_does_not_see_later_commits);
 	RUN(a_thread_that_is_done_gives_its_slot_back);
@@ -802,5 +942,7 @@ int main(void)
 	RUN(a_file_whose_making_was_cut_off_is_made_again);
 	RUN(a_newer_index_is_refused);
 	RUN(a_folder_without_a_parent_is_refused);
+	RUN(what_is_logged_comes_before_its_commit);
+	RUN(a_log_that_finds_no_room_undoes_the_batch);
 	return unit_done();
 }

@@ -88,6 +88,74 @@ static void repositories_have_ids_that_stay(void)
 	in_apply(try_repos);
 }
 
+struct walked {
+	char text[200];
+	unsigned n, most;
+	char host[16], name[16];
+};
+
+static bool note_repo(void *arg, const char *host, struct slice name,
+		      uint64_t id)
+{
+	struct walked *w = arg;
+	size_t used = strlen(w->text);
+
+	snprintf(w->host, sizeof(w->host), "%s", host);
+	snprintf(w->name, sizeof(w->name), "%.*s", (int)name.len,
+		 (const char *)name.ptr);
+	snprintf(w->text + used, sizeof(w->text) - used, "%s:%s=%u ", host,
+		 w->name, (unsigned)id);
+	return ++w->n % w->most != 0;
+}
+
+static enum err try_repo_walk(struct index_txn *txn, void *arg UNUSED)
+{
+	static const char *const hosts[] = {"quay.io", "", "docker.io"};
+	static const char all[] = ":a=3 :a/b=4 docker.io:a=5 docker.io:a/b=6 "
+				  "quay.io:a=1 quay.io:a/b=2 ";
+	struct walked w = {.most = 99};
+	struct repo_row row;
+
+	CHECK(repo_walk(txn, "", "", note_repo, &w) == ERR_OK && w.n == 0);
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+		enum repo_kind kind = *hosts[i] ? REPO_MIRROR : REPO_HOSTED;
+
+		CHECK(repo_ensure(txn, hosts[i], "a", kind, 1, &row) == ERR_OK);
+		CHECK(repo_ensure(txn, hosts[i], "a/b", kind, 1, &row) ==
+		      ERR_OK);
+	}
+	CHECK(repo_walk(txn, "", "", note_repo, &w) == ERR_OK);
+	CHECK_STR(w.text, all);
+
+	/* from page to page, whatever their size */
+	for (unsigned most = 1; most < 8; most++) {
+		unsigned n;
+
+		w = (struct walked){.most = most};
+		do {
+			char host[16], name[16];
+
+			n = w.n;
+			memcpy(host, w.host, sizeof(host));
+			memcpy(name, w.name, sizeof(name));
+			CHECK(repo_walk(txn, host, name, note_repo, &w) ==
+			      ERR_OK);
+		} while (w.n > n);
+		CHECK_STR(w.text, all);
+	}
+
+	/* after one that has gone since; a name is not another's beginning */
+	w = (struct walked){.most = 99};
+	CHECK(repo_walk(txn, "docker.io", "a/a", note_repo, &w) == ERR_OK);
+	CHECK_STR(w.text, "docker.io:a/b=6 quay.io:a=1 quay.io:a/b=2 ");
+	return ERR_OK;
+}
+
+static void repositories_are_walked_by_host_and_name(void)
+{
+	in_apply(try_repo_walk);
+}
+
 static enum err try_lost_counter(struct index_txn *txn, void *arg UNUSED)
 {
 	struct repo_row row;
@@ -304,13 +372,17 @@ static enum err try_links(struct index_txn *txn, void *arg UNUSED)
 {
 	struct digest child = test_digest(1), p1 = test_digest(11),
 		      p2 = test_digest(12), other = test_digest(2);
-	struct link_row link = {LINK_MANIFEST, 4, test_text("a/b")}, got;
+	struct link_row link = {.kind = LINK_MANIFEST,
+				.sparse = true,
+				.created_s = 4,
+				.media_type = test_text("a/b")};
+	struct link_row got;
 	struct edge_row edge = {77, EDGE_LAYER, test_text("layer/type")};
 	unsigned n = 0;
 
 	link_put(txn, 5, &child, &link);
 	CHECK(link_get(txn, 5, &child, &got) == ERR_OK);
-	CHECK(got.kind == LINK_MANIFEST && got.created_s == 4 &&
+	CHECK(got.kind == LINK_MANIFEST && got.sparse && got.created_s == 4 &&
 	      says(got.media_type, "a/b"));
 	CHECK(link_get(txn, 6, &child, &got) == ERR_NOT_FOUND);
 	link_del(txn, 5, &child);
@@ -320,6 +392,8 @@ static enum err try_links(struct index_txn *txn, void *arg UNUSED)
 	edge_put(txn, &child, &p2, &edge);
 	edge_put(txn, &other, &p1, &edge);
 	CHECK(edge_walk(txn, &child, count_edges, &n) == ERR_OK && n == 2);
+	CHECK(edge_get(txn, &other, &p1, &edge) == ERR_OK && edge.size == 77);
+	CHECK(edge_get(txn, &other, &p2, &edge) == ERR_NOT_FOUND);
 	edge_del(txn, &child, &p1);
 	edge_del(txn, &child, &p2);
 	n = 0;
@@ -330,6 +404,176 @@ static enum err try_links(struct index_txn *txn, void *arg UNUSED)
 static void links_and_edges_are_found_from_the_child(void)
 {
 	in_apply(try_links);
+}
+
+/* Rows as they come: "<letter><number> ". */
+struct listed {
+	char text[256];
+	unsigned max;
+};
+
+static bool list(struct listed *l, char letter, uint64_t v)
+{
+	size_t used = strlen(l->text);
+
+	snprintf(l->text + used, sizeof(l->text) - used, "%c%u ", letter,
+		 (unsigned)v);
+	return --l->max > 0;
+}
+
+static bool list_link(void *arg, const struct digest *dg,
+		      const struct link_row *row)
+{
+	return list(arg, row->hosted ? 'h' : 'm', dg->bytes[0]);
+}
+
+static bool list_holder(void *arg, uint64_t repo, bool hosted)
+{
+	return list(arg, hosted ? 'h' : 'm', repo);
+}
+
+/* Sorted by its one byte. */
+static struct digest short_digest(uint8_t n)
+{
+	struct digest dg = {.alg = DIGEST_SHA256, .bytes = {n}};
+
+	return dg;
+}
+
+static void check_links(struct index_txn *txn, uint64_t repo,
+			const struct digest *last, unsigned max,
+			const char *want)
+{
+	struct listed l = {.max = max};
+
+	CHECK(link_walk(txn, repo, last, list_link, &l) == ERR_OK);
+	CHECK_STR(l.text, want);
+}
+
+static void check_holders(struct index_txn *txn, const struct digest *dg,
+			  unsigned max, const char *want)
+{
+	struct listed l = {.max = max};
+
+	CHECK(holder_walk(txn, dg, list_holder, &l) == ERR_OK);
+	CHECK_STR(l.text, want);
+}
+
+static enum err try_holders(struct index_txn *txn, void *arg UNUSED)
+{
+	struct link_row mirror = {.kind = LINK_BLOB, .created_s = 1};
+	struct link_row hosted = {.kind = LINK_BLOB, .hosted = true};
+	struct digest a = short_digest(1), b = short_digest(2),
+		      c = short_digest(3);
+	struct link_row got;
+
+	link_put(txn, 1, &a, &mirror);
+	link_put(txn, 1, &b, &mirror);
+	link_put(txn, 1, &c, &mirror);
+	link_put(txn, 2, &b, &hosted);
+	link_put(txn, 9, &b, &hosted);
+	link_put(txn, 3, &b, &mirror);
+	CHECK(link_get(txn, 2, &b, &got) == ERR_OK && got.hosted);
+	CHECK(link_get(txn, 3, &b, &got) == ERR_OK && !got.hosted);
+	check_links(txn, 1, NULL, 9, "m1 m2 m3 ");
+	check_links(txn, 1, NULL, 2, "m1 m2 ");
+	check_links(txn, 1, &a, 9, "m2 m3 ");
+	check_links(txn, 1, &c, 9, "");
+	check_links(txn, 2, NULL, 9, "h2 ");
+	check_holders(txn, &b, 9, "h2 h9 m1 m3 ");
+	check_holders(txn, &b, 1, "h2 ");
+	check_holders(txn, &a, 9, "m1 ");
+	link_put(txn, 2, &b, &hosted); /* again, not one more */
+	link_del(txn, 9, &b);
+	link_del(txn, 1, &b);
+	check_holders(txn, &b, 9, "h2 m3 ");
+	link_del(txn, 2, &b);
+	link_del(txn, 3, &b);
+	check_holders(txn, &b, 9, "");
+	check_links(txn, 1, &a, 9, "m3 ");
+	return ERR_OK;
+}
+
+static void who_links_a_digest_is_found_from_it(void)
+{
+	in_apply(try_holders);
+}
+
+static bool list_garbage(void *arg, uint64_t since_s, const struct digest *dg,
+			 uint64_t repo)
+{
+	return list(arg, (char)('a' + since_s), 10 * repo + dg->bytes[0]);
+}
+
+static enum err try_garbage(struct index_txn *txn, void *arg UNUSED)
+{
+	struct digest a = short_digest(1), b = short_digest(2);
+	struct listed l = {.max = 9}, first = {.max = 1}, rest = {.max = 9};
+
+	garbage_put(txn, 25, &a, 3);
+	garbage_put(txn, 2, &b, 0);
+	garbage_put(txn, 2, &a, 0);
+	garbage_put(txn, 2, &a, 0);
+	CHECK(garbage_walk(txn, list_garbage, &l) == ERR_OK);
+	CHECK_STR(l.text, "c1 c2 z31 ");
+	CHECK(garbage_walk(txn, list_garbage, &first) == ERR_OK);
+	CHECK_STR(first.text, "c1 ");
+	garbage_del(txn, 2, &a, 0);
+	garbage_del(txn, 3, &b, 0); /* not there */
+	CHECK(garbage_walk(txn, list_garbage, &rest) == ERR_OK);
+	CHECK_STR(rest.text, "c2 z31 ");
+	return ERR_OK;
+}
+
+static bool list_tag(void *arg, const char *tag, size_t tag_len)
+{
+	return list(arg, tag[0], tag_len);
+}
+
+static void check_tags_of(struct index_txn *txn, const struct digest *dg,
+			  const char *want)
+{
+	struct listed l = {.max = 9};
+
+	CHECK(tag_of_walk(txn, 1, dg, list_tag, &l) == ERR_OK);
+	CHECK_STR(l.text, want);
+}
+
+static enum err try_tags_of(struct index_txn *txn, void *arg UNUSED)
+{
+	struct digest a = short_digest(1), b = short_digest(2),
+		      c = short_digest(3);
+	struct tag_row row = {.held = {a, b}}, other = {.held = {a}};
+
+	tag_put(txn, 1, "x", 1, &row);
+	tag_put(txn, 1, "yy", 2, &other);
+	tag_put(txn, 2, "z", 1, &other); /* another repository's */
+	check_tags_of(txn, &a, "x1 y2 ");
+	check_tags_of(txn, &b, "x1 ");
+	row.held[0] = c;
+	row.held[1] = a; /* as a tag moves in a mirror */
+	tag_put(txn, 1, "x", 1, &row);
+	check_tags_of(txn, &a, "x1 y2 ");
+	check_tags_of(txn, &b, "");
+	check_tags_of(txn, &c, "x1 ");
+	tag_put(txn, 1, "x", 1, &row); /* again */
+	tag_del(txn, 1, "yy", 2);
+	check_tags_of(txn, &a, "x1 ");
+	tag_del(txn, 1, "x", 1);
+	tag_del(txn, 1, "x", 1); /* not there */
+	check_tags_of(txn, &a, "");
+	check_tags_of(txn, &c, "");
+	return ERR_OK;
+}
+
+static void which_tags_hold_a_digest_is_found_from_it(void)
+{
+	in_apply(try_tags_of);
+}
+
+static void garbage_is_listed_oldest_first(void)
+{
+	in_apply(try_garbage);
 }
 
 static bool one_referrer(void *arg, const struct digest *dg,
@@ -352,7 +596,8 @@ static enum err try_referrers(struct index_txn *txn, void *arg UNUSED)
 	referrer_put(txn, 1, &subject, &dg, test_text("{}"));
 	referrer_put(txn, 1, &other, &dg, test_text("{}"));
 	referrer_put(txn, 2, &subject, &dg, test_text("{}"));
-	CHECK(referrer_walk(txn, 1, &subject, one_referrer, &n) == ERR_OK);
+	CHECK(referrer_walk(txn, 1, &subject, NULL, one_referrer, &n) ==
+	      ERR_OK);
 	CHECK(n == 1);
 	return ERR_OK;
 }
@@ -526,12 +771,16 @@ static void children_survive_packing(void)
 int main(void)
 {
 	RUN(repositories_have_ids_that_stay);
+	RUN(repositories_are_walked_by_host_and_name);
 	RUN(a_lost_counter_of_ids_is_counted_again);
 	RUN(a_rotten_repository_is_made_anew);
 	RUN(blobs_keep_the_totals);
 	RUN(manifests_keep_their_bytes);
 	RUN(tags_are_listed_in_order);
 	RUN(links_and_edges_are_found_from_the_child);
+	RUN(who_links_a_digest_is_found_from_it);
+	RUN(garbage_is_listed_oldest_first);
+	RUN(which_tags_hold_a_digest_is_found_from_it);
 	RUN(referrers_belong_to_repository_and_subject);
 	RUN(touching_moves_to_the_end_of_the_queue);
 	RUN(a_damaged_row_is_corrupt);
