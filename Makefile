@@ -10,6 +10,7 @@
 #   make fuzz               each fuzz target for FUZZ_SECONDS
 #   make bench              side by side with nginx and docker-registry
 #   make crash, make soak   kills at each disk step; scenarios for SOAK_SECONDS
+#   make conformance        SUITE=, the OCI's conformance suite, already built
 #   make install            DESTDIR=, PREFIX=/usr
 #   make clean
 #
@@ -109,7 +110,7 @@ replays := $(patsubst tests/fuzz/%.c,$(out)/replay/%,\
 fuzzers := $(patsubst $(out)/replay/%,$(out)/%,$(replays))
 
 .PHONY: all programs quickstart quickstart-run check lint format fuzz fuzzers \
-	bench crash soak install clean libraries
+	bench crash soak conformance install clean libraries
 # Named in no rule of their own, so that make keeps them for the next build.
 .SECONDARY:
 
@@ -257,6 +258,17 @@ soak:
 	@tests/deps.sh build check
 	@$(runner) soak $(runner_args) --kills $(KILLS) \
 		--seconds $(SOAK_SECONDS)
+
+# Nothing of the suite is here; README.md says where it comes from.
+conformance:
+	@test -n '$(SUITE)' || { echo "make: SUITE=<the built suite> is" \
+		"wanted; README.md says how to build it" >&2; exit 1; }
+	@tests/deps.sh build
+	@$(MAKE) --no-print-directory -j$(JOBS) $(bin) $(out)/tools/store_check
+	@ENTREPOT_BIN=$(abspath $(bin)) \
+		ENTREPOT_STORE_CHECK=$(abspath $(out)/tools/store_check) \
+		$(PYTHON) tests/conformance.py '$(SUITE)' \
+		--results $(out)/conformance
 
 bench:
 	@tests/deps.sh build bench

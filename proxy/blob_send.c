@@ -3,6 +3,7 @@
 
 #include "cache/blob.h"
 #include "proxy/body_flow.h"
+#include "proxy/hook.h"
 
 /* ---- what is asked for ---- */
 
@@ -148,6 +149,8 @@ static void send_whole(struct request *r, struct blob_reply *b)
 {
 	struct body *body = NULL;
 
+	hook_pulled(r, true, &r->route.digest, "application/octet-stream",
+		    b->size);
 	reply_begin(r, 200);
 	common_headers(r);
 	reply_header(r, "Content-Type", "application/octet-stream");

@@ -87,6 +87,8 @@ struct caller *caller_new(struct loop *l, struct upstreams *ups,
 			  struct jobs *jobs) MUST_CHECK;
 void caller_free(struct caller **c);
 struct fetcher *caller_fetcher(struct caller *c);
+struct dialer; /* proxy/dial.h */
+struct dialer *caller_dialer(struct caller *c);
 
 /* Never calls back before it returns. */
 struct call *call_start(struct caller *c, const struct call_spec *spec,

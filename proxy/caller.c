@@ -6,6 +6,7 @@
  */
 #include "proxy/call_int.h"
 
+#include "proxy/errand.h"
 #include "proxy/metrics.h"
 
 #ifndef ENTREPOT_VERSION
@@ -136,6 +137,7 @@ struct caller *caller_new(struct loop *l, struct upstreams *ups,
 	proxy_environment_read(&c->dialer.env);
 	c->credentials = credentials_new(l, jobs);
 	c->tokens = tokens_new(&c->dialer);
+	LIST_INIT(&c->dialer.errands);
 	LIST_INIT(&c->peers);
 	LIST_INIT(&c->calls);
 	TAILQ_INIT(&c->ready);
@@ -151,6 +153,7 @@ void caller_free(struct caller **cp)
 
 	if (!c)
 		return;
+	errands_end(&c->dialer);
 	call_end_all(c);
 	*cp = NULL;
 	tokens_free(&c->tokens);
@@ -168,4 +171,9 @@ void caller_free(struct caller **cp)
 struct fetcher *caller_fetcher(struct caller *c)
 {
 	return c->fetcher;
+}
+
+struct dialer *caller_dialer(struct caller *c)
+{
+	return &c->dialer;
 }

@@ -8,10 +8,11 @@
  *   chunk_home() ◄── flow_announce(): readers go on ◄────────┘
  *
  * Memory is bounded by pausing transfers: `memory_fill` for one flight,
- * `memory_total` for all.  A flight that has no chunk at all may always have
- * one, so none waits for another one's disk; and who is paused has a chunk
- * with a worker, whose coming home resumes it.
+ * `memory_total` for all, uploads included.  A flight that has no chunk at all
+ * may always have one, so none waits for another one's disk; and who is paused
+ * has a chunk with a worker, whose coming home resumes it.
  */
+#include "proxy/backlog.h"
 #include "proxy/flight_int.h"
 
 struct chunk {
@@ -57,6 +58,7 @@ static struct chunk *chunk_new(struct flight *f, uint64_t off, size_t room)
 	c->err = ERR_OK;
 	f->queued += c->room;
 	f->all->queued += c->room;
+	backlog_add(c->room);
 	return c;
 }
 
@@ -73,6 +75,7 @@ static void chunk_release(struct chunk *c, struct flight *f)
 	struct flights *all = c->all;
 
 	all->queued -= c->room;
+	backlog_sub(c->room);
 	if (f)
 		f->queued -= c->room;
 	flow_unref(&c->flow);
@@ -96,7 +99,7 @@ static bool has_room(const struct flight *f, uint64_t fill_bytes)
 
 	return f->queued == 0 ||
 	       (f->queued + more <= fill_bytes &&
-		f->all->queued + more <= f->conf->cache.memory_total_bytes);
+		backlog_bytes() + more <= f->conf->cache.memory_total_bytes);
 }
 
 bool transfer_must_pause(struct transfer *t, size_t len)

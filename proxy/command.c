@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/command.h"
 
+#include "proxy/control.h"
+
 #include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /*
  * Flags of the configuration come with a value, "--flag value" or
@@ -81,10 +85,94 @@ bool command_load(const struct conf_args *args, struct conf **out)
 	return ok;
 }
 
+bool command_has_data(const char *data)
+{
+	char *blobs = xasprintf("%s/blobs", data);
+	struct stat st;
+	bool found = stat(blobs, &st) == 0;
+
+	if (!found && errno == ENOENT)
+		fprintf(stderr,
+			"entrepot: no daemon has kept data in %s; --data or "
+			"--config says where it does\n",
+			data);
+	else if (!found)
+		fprintf(stderr, "entrepot: cannot look into %s: %s\n", data,
+			strerror(errno));
+	free(blobs);
+	return found;
+}
+
 int command_done(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return EXIT_OK;
 	fprintf(stderr, "entrepot: cannot write: %s\n", strerror(errno));
 	return EXIT_FAILED;
+}
+
+static int ask(const struct conf *conf, const struct control_question *q)
+{
+	struct why why;
+	int status;
+	char *last;
+
+	if (control_ask_with(conf->control, q, &status, &last, &why) !=
+	    ERR_OK) {
+		fprintf(stderr, "entrepot: %s\n", why.text);
+		return EXIT_FAILED;
+	}
+	if (last[0])
+		fprintf(stderr, "entrepot: %s\n", last);
+	free(last);
+	return status ? status : command_done();
+}
+
+int command_ask(const struct conf *conf, unsigned n_words,
+		const char *const *words)
+{
+	struct control_question q = {
+	    .n_words = n_words, .words = words, .fd = -1, .out = stdout};
+
+	return ask(conf, &q);
+}
+
+/* ---- the bar ---- */
+
+#define BAR_WIDTH 30
+
+/* One line that is written over; \033[K clears what was longer. */
+static void show_bar(void *arg UNUSED, uint64_t done, uint64_t of,
+		     const char *text)
+{
+	char bar[BAR_WIDTH + 1];
+	uint64_t full = of ? MIN(done, of) * BAR_WIDTH / of : 0;
+
+	if (!text) {
+		fputs("\033[K", stderr);
+		return;
+	}
+	for (unsigned i = 0; i < BAR_WIDTH; i++)
+		bar[i] = i < full ? '#' : '.';
+	bar[BAR_WIDTH] = '\0';
+	fprintf(stderr, "\r[%s] %" PRIu64 " of %" PRIu64 "  %.60s\033[K\r", bar,
+		done, of, text);
+}
+
+int command_ask_long(const struct conf *conf, unsigned n_words,
+		     const char *const *words, int fd)
+{
+	bool shown = isatty(STDERR_FILENO);
+	struct control_question q = {
+	    .n_words = n_words,
+	    .words = words,
+	    .fd = fd,
+	    .out = stdout,
+	    .progress = shown ? show_bar : NULL,
+	};
+	int status = ask(conf, &q);
+
+	if (shown)
+		fputs("\033[K", stderr);
+	return status;
 }

@@ -18,7 +18,12 @@ int command_serve(int argc, char **argv);
 int command_check_config(int argc, char **argv);
 int command_options(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_rebuild(int argc, char **argv);
 int command_refresh(int argc, char **argv);
+int command_ls(int argc, char **argv);
+int command_rm(int argc, char **argv);
+int command_import(int argc, char **argv);
+int command_export(int argc, char **argv);
 int command_client_config(int argc, char **argv);
 
 /* ---- for them ---- */
@@ -27,9 +32,10 @@ int command_client_config(int argc, char **argv);
  * The command line of a command that knows the configuration's flags, at most
  * `max_words` words, and at most one switch of its own.
  */
+#define COMMAND_WORDS_MAX 16
 struct command_line {
 	struct conf_args conf;
-	const char *words[4];
+	const char *words[COMMAND_WORDS_MAX];
 	unsigned n_words;
 	bool switched;
 };
@@ -46,6 +52,19 @@ void command_line_release(struct command_line *line);
 /* Load the configuration that the flags describe.  False: it has said on
  * stderr all that is wrong. */
 bool command_load(const struct conf_args *args, struct conf **out) MUST_CHECK;
+
+/* Has a daemon kept its data in this folder?  Opening would make some, in
+ * whatever folder that is.  False: it has said so on stderr. */
+bool command_has_data(const char *data) MUST_CHECK;
+
+/* Have the running daemon do it, and print what it says.  Its exit status. */
+int command_ask(const struct conf *conf, unsigned n_words,
+		const char *const *words);
+
+/* The same with a descriptor that goes with it, and a bar on stderr, if that is
+ * a terminal, of how far it is. */
+int command_ask_long(const struct conf *conf, unsigned n_words,
+		     const char *const *words, int fd);
 
 /* Did everything reach stdout?  EXIT_OK or EXIT_FAILED. */
 int command_done(void);

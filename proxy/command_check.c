@@ -3,9 +3,6 @@
 #include "cache/cache.h"
 #include "proxy/command.h"
 
-#include <errno.h>
-#include <sys/stat.h>
-
 static void print_finding(void *arg UNUSED, const char *finding)
 {
 	printf("%s\n", finding);
@@ -14,25 +11,6 @@ static void print_finding(void *arg UNUSED, const char *finding)
 static void ignore(void *arg UNUSED, enum cache_event event UNUSED,
 		   const struct digest *dg UNUSED, const struct why *why UNUSED)
 {
-}
-
-/* Opening would make one, in whatever folder that is. */
-static bool has_store(const char *data)
-{
-	char *index = xasprintf("%s/index", data);
-	struct stat st;
-	bool found = stat(index, &st) == 0;
-
-	if (!found && errno == ENOENT)
-		fprintf(stderr,
-			"entrepot: no daemon has kept data in %s; --data or "
-			"--config says where it does\n",
-			data);
-	else if (!found)
-		fprintf(stderr, "entrepot: cannot look into %s: %s\n", data,
-			strerror(errno));
-	free(index);
-	return found;
 }
 
 static int check(const struct conf *conf, bool rehash)
@@ -47,7 +25,7 @@ static int check(const struct conf *conf, bool rehash)
 	struct why why;
 	uint64_t found;
 
-	if (!has_store(conf->data))
+	if (!command_has_data(conf->data))
 		return EXIT_FAILED;
 	if (cache_open(&opt, &cache, &why) != ERR_OK) {
 		fprintf(stderr, "entrepot: %s\n", why.text);

@@ -2,7 +2,6 @@
 /* refresh NAME[:TAG]: have the running daemon ask the upstream now. */
 #include "cache/name.h"
 #include "proxy/command.h"
-#include "proxy/control.h"
 
 static bool looks_right(const char *word)
 {
@@ -12,24 +11,6 @@ static bool looks_right(const char *word)
 
 	return repo_path_valid(word, len) &&
 	       (!colon || tag_valid(colon + 1, strlen(colon + 1)));
-}
-
-static int ask(const struct conf *conf, const char *name)
-{
-	const char *words[] = {"refresh", name};
-	struct why why;
-	int status;
-	char *last;
-
-	if (control_ask(conf->control, 2, words, stdout, &status, &last,
-			&why) != ERR_OK) {
-		fprintf(stderr, "entrepot: %s\n", why.text);
-		return EXIT_FAILED;
-	}
-	if (last[0])
-		fprintf(stderr, "entrepot: %s\n", last);
-	free(last);
-	return status ? status : command_done();
 }
 
 int command_refresh(int argc, char **argv)
@@ -48,7 +29,8 @@ int command_refresh(int argc, char **argv)
 			line.n_words ? line.words[0] : "nothing",
 			line.n_words ? "\"" : "");
 	else if (command_load(&line.conf, &conf))
-		status = ask(conf, line.words[0]);
+		status = command_ask(
+		    conf, 2, (const char *[]){"refresh", line.words[0]});
 	conf_unref(&conf);
 	command_line_release(&line);
 	return status;

@@ -3,6 +3,7 @@
 
 #include "cache/name.h"
 #include "proxy/conf_finish.h"
+#include "proxy/conf_hook.h"
 #include "proxy/conf_kind.h"
 #include "proxy/conf_value.h"
 
@@ -63,12 +64,13 @@ static void unknown_key(struct conf_ctx *ctx, enum conf_scope scope,
 
 static void set_upstreams(struct conf_ctx *ctx, struct conf *conf,
 			  json_t *object);
+static void set_hooks(struct conf_ctx *ctx, struct conf *conf, json_t *array);
 
 /* Where the walk is: keys of `scope`, fields in `base`. */
 struct level {
 	enum conf_scope scope;
 	void *base;
-	const char *within; /* "" or "upstreams.<name>.", for messages */
+	const char *within; /* "" or "upstreams.<name>." ..., for messages */
 };
 
 /*
@@ -87,6 +89,8 @@ static void set_member(struct conf_ctx *ctx, const struct level *level,
 
 	if (opt && opt->kind == KIND_UPSTREAMS)
 		set_upstreams(ctx, level->base, value);
+	else if (opt && opt->kind == KIND_HOOKS)
+		set_hooks(ctx, level->base, value);
 	else if (opt)
 		conf_field_set(ctx, opt, key, value, level->base);
 	else if (!conf_option_is_group(level->scope, path))
@@ -163,6 +167,32 @@ static void set_upstreams(struct conf_ctx *ctx, struct conf *conf,
 	json_object_foreach (object, name, value) {
 		if (!conf_json_comment(name))
 			set_upstream(ctx, conf, name, value);
+	}
+}
+
+/* Each entry of notifications.endpoints. */
+static void set_hooks(struct conf_ctx *ctx, struct conf *conf, json_t *array)
+{
+	json_t *object;
+	size_t i;
+
+	if (!json_is_array(array)) {
+		conf_complain_value(ctx, CONF_HOOKS, "a list of objects",
+				    array);
+		return;
+	}
+	json_array_foreach (array, i, object) {
+		char *key = xasprintf(CONF_HOOKS "[%zu]", i);
+		char *within = xasprintf("%s.", key);
+		struct level level = {.scope = SCOPE_HOOK, .within = within};
+
+		level.base = conf_hook_add(conf);
+		if (json_is_object(object))
+			set_group(ctx, &level, "", object);
+		else
+			conf_complain_value(ctx, key, "an object", object);
+		free(within);
+		free(key);
 	}
 }
 
@@ -368,6 +398,40 @@ bool conf_redirect_allowed(const struct conf_upstream *up, const char *host,
 	return false;
 }
 
+static bool some_pattern_matches(const struct conf_strings *list,
+				 const char *repo)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (name_pattern_match(list->v[i], repo))
+			return true;
+	}
+	return false;
+}
+
+bool conf_tag_is_immutable(const struct conf *conf, const char *repo,
+			   const char *tag)
+{
+	for (size_t i = 0; i < conf->immutable_tags.n; i++) {
+		const struct conf_tag_rule *rule = &conf->immutable_tags.v[i];
+
+		if (name_pattern_match(rule->repo, repo) &&
+		    tag_pattern_match(rule->tags, tag))
+			return true;
+	}
+	return false;
+}
+
+bool conf_is_sparse(const struct conf *conf, const char *repo)
+{
+	return some_pattern_matches(&conf->allow_sparse, repo);
+}
+
+bool conf_hook_wants(const struct conf_hook *hook, const char *repo)
+{
+	return hook->repositories.n == 0 ||
+	       some_pattern_matches(&hook->repositories, repo);
+}
+
 size_t conf_diff_reload(const struct conf *before, const struct conf *now,
 			struct conf_strings *changed)
 {
@@ -382,6 +446,8 @@ size_t conf_diff_reload(const struct conf *before, const struct conf *now,
 	}
 	/* an upstream that changes is simply another one */
 	CONF_EACH_OPTION(opt, SCOPE_UPSTREAM)
+	assert(opt->reloadable);
+	CONF_EACH_OPTION(opt, SCOPE_HOOK)
 	assert(opt->reloadable);
 	return n;
 }

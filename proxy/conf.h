@@ -40,6 +40,20 @@ enum conf_log_level {
 enum conf_gone { CONF_GONE_KEEP, CONF_GONE_FOLLOW };
 enum conf_private { CONF_PRIVATE_DENY, CONF_PRIVATE_SHARE };
 
+/* Whose push may make a name hosted that would be mirrored otherwise. */
+enum conf_claim { CONF_CLAIM_LOOPBACK, CONF_CLAIM_PUSH, CONF_CLAIM_NONE };
+
+/* What peers that are not loopback may do; bits. */
+enum conf_may { CONF_MAY_PULL = 1, CONF_MAY_PUSH = 2, CONF_MAY_DELETE = 4 };
+
+/* Events that an endpoint wants; bits. */
+enum conf_event {
+	CONF_EVENT_PULL = 1,
+	CONF_EVENT_PUSH = 2,
+	CONF_EVENT_DELETE = 4,
+	CONF_EVENT_MOUNT = 8
+};
+
 /* Where an upstream's credentials come from. */
 enum conf_credentials {
 	CONF_CRED_AUTO, /* never in a loaded conf: it becomes one of these */
@@ -106,6 +120,42 @@ struct conf_tag {
 };
 struct conf_tags {
 	struct conf_tag *v;
+	size_t n;
+};
+
+/* Tags that no push moves. */
+struct conf_tag_rule {
+	char *repo; /* a name pattern */
+	char *tags; /* a tag pattern */
+};
+struct conf_tag_rules {
+	struct conf_tag_rule *v;
+	size_t n;
+};
+
+/* A header to send.  Names are checked tokens, values are secrets: never log
+ * them. */
+struct conf_header {
+	char *name, *value;
+};
+struct conf_headers {
+	struct conf_header *v; /* a name may stand here more than once */
+	size_t n;
+};
+
+/* One receiver of events.  Every field is an option of conf.def. */
+struct conf_hook {
+	char *name; /* unique */
+	char *url;  /* with its query, which may be a secret: log the name */
+	struct conf_headers headers;
+	uint32_t actions;                 /* enum conf_event */
+	struct conf_strings repositories; /* patterns; none = all */
+	uint64_t timeout_ms;
+	uint64_t retry_min_ms;
+	uint64_t retry_max_ms;
+};
+struct conf_hooks {
+	struct conf_hook *v;
 	size_t n;
 };
 
@@ -184,7 +234,12 @@ struct conf {
 	char *default_upstream; /* NULL = none */
 	struct conf_upstreams upstreams;
 	struct conf_strings hosted;
-	int log_level; /* enum conf_log_level */
+	int claim;          /* enum conf_claim */
+	uint32_t anonymous; /* enum conf_may */
+	bool delete_hosted;
+	struct conf_tag_rules immutable_tags; /* conf_tag_is_immutable() */
+	struct conf_strings allow_sparse;     /* conf_is_sparse() */
+	int log_level;                        /* enum conf_log_level */
 	bool access_log;
 	struct conf_listens metrics_listen; /* when any: /metrics only there */
 
@@ -230,6 +285,32 @@ struct conf {
 		uint64_t resolve_keep_ms;
 		uint64_t resolve_late_ms;
 	} fetch;
+
+	struct {
+		uint64_t expire_ms;
+		uint64_t memory_bytes; /* of one upload */
+	} uploads;
+
+	struct {
+		uint64_t grace_ms; /* of leases too */
+		uint64_t interval_ms;
+	} collect;
+
+	struct {
+		struct conf_strings origins; /* normalised, or "*" */
+		bool credentials;
+	} cors;
+
+	struct {
+		bool hub;
+		char *url;
+		uint64_t timeout_ms;
+	} search;
+
+	struct {
+		uint32_t queue_max;
+		struct conf_hooks endpoints;
+	} notifications;
 
 	/*
 	 * Sentences for the log and for check-config about what is allowed but
@@ -318,6 +399,14 @@ uint64_t conf_check_ms(const struct conf_upstream *up, const char *tag);
  */
 bool conf_redirect_allowed(const struct conf_upstream *up, const char *host,
 			   uint16_t port, const struct sockaddr *addr);
+
+/* May no push move this tag of the hosted repository `repo`?  Any thread. */
+bool conf_tag_is_immutable(const struct conf *conf, const char *repo,
+			   const char *tag);
+/* Does it take manifests whose blobs are missing?  Any thread. */
+bool conf_is_sparse(const struct conf *conf, const char *repo);
+/* Does the endpoint want the events of this repository?  Any thread. */
+bool conf_hook_wants(const struct conf_hook *hook, const char *repo);
 
 /*
  * Append to `changed` the key path of each option that differs between the

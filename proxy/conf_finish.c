@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/conf_finish.h"
 
+#include "proxy/conf_hook.h"
 #include "proxy/conf_kind.h"
 #include "proxy/conf_value.h"
 
@@ -110,6 +111,12 @@ static void finish_counts(struct conf_ctx *ctx, struct conf *conf)
 		    "), found %" PRIu64,
 		    conf->cache.memory_total_bytes,
 		    conf->cache.memory_fill_bytes);
+	if (conf->uploads.memory_bytes > conf->cache.memory_total_bytes)
+		conf_complain(
+		    ctx, "uploads.memory",
+		    "expected no more than cache.memory.total (%" PRIu64
+		    "), found %" PRIu64,
+		    conf->cache.memory_total_bytes, conf->uploads.memory_bytes);
 	if (conf->cache.inline_manifest_max_bytes >
 	    conf->cache.manifest_max_bytes)
 		conf_complain(
@@ -277,7 +284,7 @@ static void finish_credentials(struct place *at)
 		finish_docker(at);
 }
 
-static bool host_is_loopback(const char *host)
+bool conf_host_is_loopback(const char *host)
 {
 	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
 	       strcmp(host, "localhost") == 0;
@@ -291,7 +298,7 @@ static void warn_transport(struct place *at)
 		const struct conf_url *url = &up->endpoints.v[i];
 
 		if (!url->https && up->credentials != CONF_CRED_NONE &&
-		    !host_is_loopback(url->host))
+		    !conf_host_is_loopback(url->host))
 			conf_warn(at->ctx, place_key(at, "endpoints"),
 				  "%s gets the credentials unencrypted",
 				  url->text);
@@ -358,10 +365,6 @@ static void finish_upstreams(struct conf_ctx *ctx, struct conf *conf)
 	if (conf->upstreams.n == 0)
 		conf_warn(ctx, "upstreams",
 			  "no upstream is configured: nothing can be pulled");
-	if (conf->hosted.n > 0)
-		conf_warn(ctx, "hosted",
-			  "pushes are not served yet: names that match are "
-			  "answered 404");
 }
 
 /* Claim `host` for `owner`; complain if somebody else has it. */
@@ -463,6 +466,27 @@ static void finish_listen(struct conf_ctx *ctx, struct conf *conf)
 	}
 }
 
+/*
+ * The Fetch standard forbids "*" beside credentials for a reason: any page
+ * could act with its reader's login.
+ */
+static void finish_cors(struct conf_ctx *ctx, const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->cors.origins.n; i++) {
+		if (strcmp(conf->cors.origins.v[i], "*") != 0)
+			continue;
+		if (conf->cors.credentials)
+			conf_complain(ctx, "cors.origins",
+				      "expected listed origins with "
+				      "cors.credentials, found \"*\"");
+		else
+			conf_warn(ctx, "cors.origins",
+				  "\"*\" lets every page that a browser on "
+				  "this machine opens push and delete here");
+		return;
+	}
+}
+
 void conf_finish(struct conf_ctx *ctx, struct conf *conf)
 {
 	finish_paths(ctx, conf);
@@ -472,4 +496,6 @@ void conf_finish(struct conf_ctx *ctx, struct conf *conf)
 	resolve_upstream(ctx, conf, "default_upstream",
 			 &conf->default_upstream);
 	finish_listen(ctx, conf);
+	finish_cors(ctx, conf);
+	conf_hooks_finish(ctx, conf);
 }

@@ -14,6 +14,9 @@ struct conf_upstream *conf_upstream_named(struct conf *conf, const char *name);
    the next one is added. */
 struct conf_upstream *conf_upstream_add(struct conf *conf, const char *name);
 
+/* Does the host of a URL speak of this machine?  By its form alone. */
+bool conf_host_is_loopback(const char *host);
+
 /*
  * Fill in what is still unset and judge the whole; complaints and warnings go
  * to `ctx`.  Reads password files.

@@ -2,6 +2,7 @@
 #include "proxy/conf_kind.h"
 
 #include "cache/name.h"
+#include "proxy/conf_hook.h"
 #include "proxy/conf_list.h"
 #include "proxy/conf_value.h"
 
@@ -14,6 +15,7 @@ static const char *const expectations[] = {
     [KIND_SIZE] = "a size such as \"10G\" or a number of bytes",
     [KIND_DURATION] = "a duration such as \"250ms\", \"90s\", \"5m\", \"24h\"",
     [KIND_WORD] = "one of",
+    [KIND_WORDS] = "a list of",
     [KIND_STRING] = "a text that is not empty",
     [KIND_SECRET] = "a text that is not empty",
     [KIND_PATH] = "an absolute path, or one that begins with \"~/\"",
@@ -21,6 +23,7 @@ static const char *const expectations[] = {
     [KIND_HOST] = "a host or host:port",
     [KIND_NAME] = "a repository path such as \"team/cache\"",
     [KIND_HELPER] = "the X of a program docker-credential-X",
+    [KIND_WEBHOOK] = "a URL such as \"https://host:port/path?query\"",
     [KIND_PROXY] = "a proxy's URL (http, https, socks5, socks5h) and no more",
     [KIND_HOSTS] = "a list of hosts",
     [KIND_PATTERNS] = "a list of name patterns",
@@ -29,6 +32,10 @@ static const char *const expectations[] = {
     [KIND_ENDPOINTS] = "a list of URLs",
     [KIND_ALLOWS] = "a list of hosts and networks",
     [KIND_TAGS] = "a list of {\"match\": ..., \"check\": ...}",
+    [KIND_ORIGINS] = "a list of origins",
+    [KIND_TAG_RULES] = "a list of {\"repo\": ..., \"tags\": ...}",
+    [KIND_HEADERS] = "an object of texts by header name",
+    [KIND_HOOKS] = "a list of objects",
     [KIND_UPSTREAMS] = "an object",
 };
 
@@ -45,11 +52,18 @@ static void append(char *out, size_t size, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* May a bad value be repeated in a message? */
+static bool kind_is_secret(enum conf_kind kind)
+{
+	return kind == KIND_SECRET || kind == KIND_WEBHOOK;
+}
+
 void conf_reject(const struct conf_setting *s)
 {
 	const struct conf_option *opt = s->opt;
 	char expected[256] = "";
-	const char *before = opt->kind == KIND_WORD ? " " : " or ";
+	bool is_word = opt->kind == KIND_WORD || opt->kind == KIND_WORDS;
+	const char *before = is_word ? " " : " or ";
 
 	append(expected, sizeof(expected), "%s", expectations[opt->kind]);
 	if (opt->min > 0 && opt->max > 0)
@@ -61,17 +75,16 @@ void conf_reject(const struct conf_setting *s)
 		append(expected, sizeof(expected), " that is not 0");
 	for (const struct conf_word *w = opt->words; w && w->name; w++) {
 		append(expected, sizeof(expected), "%s\"%s\"", before, w->name);
-		before = opt->kind == KIND_WORD ? ", " : " or ";
+		before = is_word ? ", " : " or ";
 	}
-	if (opt->kind == KIND_SECRET)
+	if (kind_is_secret(opt->kind))
 		conf_complain(s->ctx, s->key,
 			      "expected %s, found another value", expected);
 	else
 		conf_complain_value(s->ctx, s->key, expected, s->value);
 }
 
-/* Is the value one of the option's words? */
-static bool word_find(const struct conf_setting *s, uint64_t *out)
+bool conf_word_find(const struct conf_setting *s, uint64_t *out)
 {
 	const char *text = json_string_value(s->value);
 
@@ -125,7 +138,7 @@ static void set_count(const struct conf_setting *s)
 {
 	uint64_t value;
 
-	if (!word_find(s, &value) &&
+	if (!conf_word_find(s, &value) &&
 	    (!integer_get(s->value, &value) || !in_range(s->opt, value))) {
 		conf_reject(s);
 		return;
@@ -137,7 +150,7 @@ static void set_count(const struct conf_setting *s)
 void conf_u64_set(const struct conf_setting *s)
 {
 	uint64_t value;
-	bool good = word_find(s, &value);
+	bool good = conf_word_find(s, &value);
 
 	if (!good) {
 		good = s->opt->kind == KIND_SIZE
@@ -156,7 +169,7 @@ static void set_word(const struct conf_setting *s)
 {
 	uint64_t value;
 
-	if (!word_find(s, &value)) {
+	if (!conf_word_find(s, &value)) {
 		conf_reject(s);
 		return;
 	}
@@ -221,6 +234,8 @@ static char *text_get(enum conf_kind kind, const char *text)
 							   : NULL;
 	case KIND_HELPER:
 		return helper_valid(text) ? xstrdup(text) : NULL;
+	case KIND_WEBHOOK:
+		return conf_webhook_dup(text);
 	case KIND_PROXY:
 		return proxy_dup(text);
 	default:
@@ -236,7 +251,7 @@ static void set_text(const struct conf_setting *s)
 	char *value = NULL;
 	uint64_t none;
 
-	if (!word_find(s, &none) &&
+	if (!conf_word_find(s, &none) &&
 	    !(s->opt->words && json_is_null(s->value))) {
 		value = text ? text_get(s->opt->kind, text) : NULL;
 		if (!value) {
@@ -252,7 +267,7 @@ static void set_text(const struct conf_setting *s)
 }
 
 void conf_field_set(struct conf_ctx *ctx, const struct conf_option *opt,
-		    const char *key, const json_t *value, void *base)
+		    const char *key, json_t *value, void *base)
 {
 	struct conf_setting s = {ctx, opt, key, value, conf_field(opt, base)};
 
@@ -277,9 +292,14 @@ void conf_field_set(struct conf_ctx *ctx, const struct conf_option *opt,
 	case KIND_HOST:
 	case KIND_NAME:
 	case KIND_HELPER:
+	case KIND_WEBHOOK:
 	case KIND_PROXY:
 		set_text(&s);
 		return;
+	case KIND_HEADERS:
+		conf_headers_set(&s);
+		return;
+	case KIND_WORDS:
 	case KIND_HOSTS:
 	case KIND_PATTERNS:
 	case KIND_LISTEN:
@@ -287,11 +307,28 @@ void conf_field_set(struct conf_ctx *ctx, const struct conf_option *opt,
 	case KIND_ENDPOINTS:
 	case KIND_ALLOWS:
 	case KIND_TAGS:
+	case KIND_ORIGINS:
+	case KIND_TAG_RULES:
 		conf_list_set(&s);
 		return;
+	case KIND_HOOKS:
 	case KIND_UPSTREAMS:
-		assert(!"upstreams are set entry by entry");
+		assert(!"these are set entry by entry");
 	}
+}
+
+/* "push delete" as a list of two. */
+static json_t *words_json(const char *text)
+{
+	json_t *list = json_array();
+
+	for (const char *p = text; *p; p += strspn(p, " ")) {
+		size_t n = strcspn(p, " ");
+
+		json_array_append_new(list, json_stringn(p, n));
+		p += n;
+	}
+	return list;
 }
 
 /* The table's default text as the JSON that a file would have. */
@@ -306,6 +343,8 @@ static json_t *default_json(const struct conf_option *opt)
 		if (conf_size_parse(opt->def, &number))
 			return json_integer((json_int_t)number);
 		return json_string(opt->def);
+	case KIND_WORDS:
+		return words_json(opt->def);
 	case KIND_LISTEN:
 		return json_pack("[s]", opt->def);
 	default:
@@ -339,6 +378,13 @@ static void upstreams_release(struct conf_upstreams *list)
 	free(list->v);
 }
 
+static void hooks_release(struct conf_hooks *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		conf_fields_release(SCOPE_HOOK, &list->v[i]);
+	free(list->v);
+}
+
 static void field_release(enum conf_kind kind, void *field)
 {
 	switch (kind) {
@@ -347,6 +393,7 @@ static void field_release(enum conf_kind kind, void *field)
 	case KIND_SIZE:
 	case KIND_DURATION:
 	case KIND_WORD:
+	case KIND_WORDS:
 		return;
 	case KIND_STRING:
 	case KIND_SECRET:
@@ -355,8 +402,15 @@ static void field_release(enum conf_kind kind, void *field)
 	case KIND_HOST:
 	case KIND_NAME:
 	case KIND_HELPER:
+	case KIND_WEBHOOK:
 	case KIND_PROXY:
 		wipe_free(field);
+		return;
+	case KIND_HEADERS:
+		conf_headers_release(field);
+		return;
+	case KIND_HOOKS:
+		hooks_release(field);
 		return;
 	case KIND_HOSTS:
 	case KIND_PATTERNS:
@@ -365,6 +419,8 @@ static void field_release(enum conf_kind kind, void *field)
 	case KIND_ENDPOINTS:
 	case KIND_ALLOWS:
 	case KIND_TAGS:
+	case KIND_ORIGINS:
+	case KIND_TAG_RULES:
 		conf_list_release(kind, field);
 		return;
 	case KIND_UPSTREAMS:

@@ -19,7 +19,7 @@ static inline void *conf_field(const struct conf_option *opt, void *base)
  * bad value: complains of `key`, and the field stays.  Not for KIND_UPSTREAMS.
  */
 void conf_field_set(struct conf_ctx *ctx, const struct conf_option *opt,
-		    const char *key, const json_t *value, void *base);
+		    const char *key, json_t *value, void *base);
 
 /* Set every field of a zeroed `base` to its default. */
 void conf_fields_default(enum conf_scope scope, void *base);

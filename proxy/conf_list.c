@@ -27,20 +27,70 @@ void conf_strings_release(struct conf_strings *list)
 	*list = (struct conf_strings){0};
 }
 
+bool conf_name_pattern(struct conf_ctx *ctx, const char *key,
+		       const json_t *value)
+{
+	const char *text = json_string_value(value);
+	struct why why;
+
+	if (text && name_pattern_check(text, &why) == ERR_OK)
+		return true;
+	if (text)
+		conf_complain(ctx, key,
+			      "expected a name pattern, found \"%.60s\": %s",
+			      text, why.text);
+	else if (value)
+		conf_complain_value(ctx, key, "a name pattern", value);
+	else
+		conf_complain(ctx, key, "expected a name pattern");
+	return false;
+}
+
 static void pattern_get(const struct conf_setting *s, const char *key,
 			const json_t *element, struct conf_strings *list)
 {
-	const char *text = json_string_value(element);
-	struct why why;
+	if (conf_name_pattern(s->ctx, key, element))
+		conf_strings_add(list, json_string_value(element));
+}
 
-	if (!text)
-		conf_complain_value(s->ctx, key, "a name pattern", element);
-	else if (name_pattern_check(text, &why) == ERR_OK)
-		conf_strings_add(list, text);
+/* One word of a list of them, as the option's single word would be. */
+static void word_get(const struct conf_setting *s, const char *key,
+		     json_t *element, uint32_t *bits)
+{
+	struct conf_option one = *s->opt;
+	struct conf_setting word = {s->ctx, &one, key, element, NULL};
+	uint64_t bit;
+
+	one.kind = KIND_WORD;
+	if (conf_word_find(&word, &bit))
+		*bits |= (uint32_t)bit;
 	else
-		conf_complain(s->ctx, key,
-			      "expected a name pattern, found \"%.60s\": %s",
-			      text, why.text);
+		conf_reject(&word);
+}
+
+/* RFC 6454, section 6.2: scheme, host, and the port where it is not the
+   scheme's own, all in lower case: as a browser sends it. */
+static void origin_get(const struct conf_setting *s, const char *key,
+		       const json_t *element, struct conf_strings *list)
+{
+	const char *text = json_string_value(element);
+	struct conf_url url;
+	bool good;
+
+	if (text && strcmp(text, "*") == 0) {
+		conf_strings_add(list, text);
+		return;
+	}
+	good = text && conf_url_parse(text, "http https", &url);
+	if (good && !*url.path && text[strlen(text) - 1] != '/')
+		conf_strings_add(list, url.text);
+	else
+		conf_complain_value(s->ctx, key,
+				    "an origin such as \"https://ui.example\""
+				    " without a slash at its end, or \"*\"",
+				    element);
+	if (good)
+		conf_url_release(&url);
 }
 
 static void host_get(const struct conf_setting *s, const char *key,
@@ -60,21 +110,31 @@ static void host_get(const struct conf_setting *s, const char *key,
 static const char *const address_expected =
     "an address and port such as \"0.0.0.0:5000\" or \"[::]:5000\"";
 
+/* Complain of every key of an entry but these two. */
+static void two_keys(const struct conf_setting *s, const char *key,
+		     json_t *object, const char *one, const char *other)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach (object, name, value) {
+		if (!conf_json_comment(name) && strcmp(name, one) != 0 &&
+		    strcmp(name, other) != 0)
+			conf_complain(s->ctx, key,
+				      "expected the keys \"%s\" and \"%s\", "
+				      "found \"%.60s\"",
+				      one, other, name);
+	}
+}
+
 /* {"address": ..., "mirror_of": ...} */
 static void listen_object(const struct conf_setting *s, const char *key,
 			  json_t *object, struct conf_listen *out)
 {
-	const char *name, *address, *of;
-	json_t *value;
+	const char *address, *of;
+	const json_t *value;
 
-	json_object_foreach (object, name, value) {
-		if (!conf_json_comment(name) && strcmp(name, "address") != 0 &&
-		    strcmp(name, "mirror_of") != 0)
-			conf_complain(s->ctx, key,
-				      "expected the keys \"address\" and "
-				      "\"mirror_of\", found \"%.60s\"",
-				      name);
-	}
+	two_keys(s, key, object, "address", "mirror_of");
 	address = json_string_value(json_object_get(object, "address"));
 	if (!address || !conf_listen_parse(address, out)) {
 		conf_complain(s->ctx, key,
@@ -144,7 +204,7 @@ static void allow_get(const struct conf_setting *s, const char *key,
 
 /* The "check" of one entry of tags: as the upstream's option of that name. */
 static bool tag_check(const struct conf_setting *s, const char *key,
-		      const json_t *value, uint64_t *check_ms)
+		      json_t *value, uint64_t *check_ms)
 {
 	const struct conf_option *opt =
 	    conf_option_find(SCOPE_UPSTREAM, "check");
@@ -159,7 +219,7 @@ static bool tag_check(const struct conf_setting *s, const char *key,
 	return s->ctx->errors.n == errors && value;
 }
 
-static bool tag_match(const struct conf_setting *s, const char *key,
+bool conf_tag_pattern(struct conf_ctx *ctx, const char *key,
 		      const json_t *value)
 {
 	const char *text = json_string_value(value);
@@ -168,12 +228,12 @@ static bool tag_match(const struct conf_setting *s, const char *key,
 	if (text && tag_pattern_check(text, &why) == ERR_OK)
 		return true;
 	if (text)
-		conf_complain(s->ctx, key,
+		conf_complain(ctx, key,
 			      "expected a tag pattern such as \"v*\", found "
 			      "\"%.60s\": %s",
 			      text, why.text);
 	else
-		conf_complain(s->ctx, key,
+		conf_complain(ctx, key,
 			      "expected a tag pattern such as \"v*\"");
 	return false;
 }
@@ -185,22 +245,14 @@ static void tag_get(const struct conf_setting *s, const char *key,
 	char *check_key = xasprintf("%s.check", key);
 	const json_t *match = json_object_get(element, "match");
 	struct conf_tag tag = {0};
-	const char *name;
-	json_t *value;
 	bool good;
 
 	if (!json_is_object(element))
 		conf_complain_value(
 		    s->ctx, key, "{\"match\": ..., \"check\": ...}", element);
-	json_object_foreach (element, name, value) {
-		if (!conf_json_comment(name) && strcmp(name, "match") != 0 &&
-		    strcmp(name, "check") != 0)
-			conf_complain(s->ctx, key,
-				      "expected the keys \"match\" and "
-				      "\"check\", found \"%.60s\"",
-				      name);
-	}
-	good = json_is_object(element) && tag_match(s, match_key, match);
+	two_keys(s, key, element, "match", "check");
+	good = json_is_object(element) &&
+	       conf_tag_pattern(s->ctx, match_key, match);
 	if (good && tag_check(s, check_key, json_object_get(element, "check"),
 			      &tag.check_ms)) {
 		tag.match = xstrdup(json_string_value(match));
@@ -209,6 +261,31 @@ static void tag_get(const struct conf_setting *s, const char *key,
 	}
 	free(match_key);
 	free(check_key);
+}
+
+static void tag_rule_get(const struct conf_setting *s, const char *key,
+			 json_t *element, struct conf_tag_rules *list)
+{
+	char *repo_key = xasprintf("%s.repo", key);
+	char *tags_key = xasprintf("%s.tags", key);
+	const json_t *repo = json_object_get(element, "repo");
+	const json_t *tags = json_object_get(element, "tags");
+	struct conf_tag_rule rule;
+
+	if (!json_is_object(element))
+		conf_complain_value(s->ctx, key,
+				    "{\"repo\": ..., \"tags\": ...}", element);
+	two_keys(s, key, element, "repo", "tags");
+	if (json_is_object(element) &&
+	    conf_name_pattern(s->ctx, repo_key, repo) &&
+	    conf_tag_pattern(s->ctx, tags_key, tags)) {
+		rule.repo = xstrdup(json_string_value(repo));
+		rule.tags = xstrdup(json_string_value(tags));
+		list->v = xrealloc(list->v, (list->n + 1) * sizeof(rule));
+		list->v[list->n++] = rule;
+	}
+	free(repo_key);
+	free(tags_key);
 }
 
 static void element_get(const struct conf_setting *s, const char *key,
@@ -234,18 +311,29 @@ static void element_get(const struct conf_setting *s, const char *key,
 	case KIND_TAGS:
 		tag_get(s, key, element, list);
 		return;
+	case KIND_WORDS:
+		word_get(s, key, element, list);
+		return;
+	case KIND_ORIGINS:
+		origin_get(s, key, element, list);
+		return;
+	case KIND_TAG_RULES:
+		tag_rule_get(s, key, element, list);
+		return;
 	default:
 		assert(!"a kind that is a list");
 	}
 }
 
-/* Fits every list: they all are a pointer and a count. */
+/* Fits every list: a pointer and a count, or bits. */
 union any_list {
 	struct conf_strings strings;
 	struct conf_listens listens;
 	struct conf_urls urls;
 	struct conf_allows allows;
 	struct conf_tags tags;
+	struct conf_tag_rules rules;
+	uint32_t bits;
 };
 
 static size_t list_size(enum conf_kind kind)
@@ -260,6 +348,10 @@ static size_t list_size(enum conf_kind kind)
 		return sizeof(struct conf_allows);
 	case KIND_TAGS:
 		return sizeof(struct conf_tags);
+	case KIND_TAG_RULES:
+		return sizeof(struct conf_tag_rules);
+	case KIND_WORDS:
+		return sizeof(uint32_t);
 	default:
 		return sizeof(struct conf_strings);
 	}
@@ -293,11 +385,26 @@ static void tags_release(struct conf_tags *list)
 	free(list->v);
 }
 
+static void rules_release(struct conf_tag_rules *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		free(list->v[i].repo);
+		free(list->v[i].tags);
+	}
+	free(list->v);
+}
+
 void conf_list_release(enum conf_kind kind, void *field)
 {
 	switch (kind) {
+	case KIND_WORDS:
+		return;
+	case KIND_TAG_RULES:
+		rules_release(field);
+		return;
 	case KIND_HOSTS:
 	case KIND_PATTERNS:
+	case KIND_ORIGINS:
 		conf_strings_release(field);
 		return;
 	case KIND_LISTEN:

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/conf_hook.h"
 #include "proxy/conf_json.h"
 #include "proxy/conf_table.h"
 
 /* The start of every upstream option's key path. */
 #define UPSTREAM_PATH "upstreams.*."
+/* And of every receiver of events. */
+#define HOOK_PATH CONF_HOOKS "[]."
 
 static void print_words(const struct conf_option *opt, FILE *out)
 {
-	const char *before = opt->kind == KIND_WORD ? ": " : " or ";
+	bool is_word = opt->kind == KIND_WORD || opt->kind == KIND_WORDS;
+	const char *before = is_word ? ": " : " or ";
 
 	for (const struct conf_word *w = opt->words; w && w->name; w++) {
 		fprintf(out, "%s%s", before, w->name);
-		before = opt->kind == KIND_WORD ? ", " : " or ";
+		before = is_word ? ", " : " or ";
 	}
 }
 
@@ -38,6 +42,7 @@ void conf_print_options(FILE *out)
 	      "another.\n\n",
 	      out);
 	print_scope(SCOPE_TOP, "", out);
+	print_scope(SCOPE_HOOK, HOOK_PATH, out);
 	print_scope(SCOPE_UPSTREAM, UPSTREAM_PATH, out);
 }
 
@@ -68,6 +73,19 @@ static bool in_some_upstream(json_t *root, const char *path)
 	return false;
 }
 
+/* Is the option of receivers set in any of them? */
+static bool in_some_hook(json_t *root, const char *path)
+{
+	json_t *hooks = at_path(root, CONF_HOOKS), *hook;
+	size_t i;
+
+	json_array_foreach (hooks, i, hook) {
+		if (at_path(hook, path))
+			return true;
+	}
+	return false;
+}
+
 static int print_missing(const char *path, json_t *root, FILE *out)
 {
 	int missing = 0;
@@ -84,6 +102,14 @@ static int print_missing(const char *path, json_t *root, FILE *out)
 		if (in_some_upstream(root, opt->path))
 			continue;
 		fprintf(out, "%s: " UPSTREAM_PATH "%s is missing\n", path,
+			opt->path);
+		missing++;
+	}
+	CONF_EACH_OPTION(opt, SCOPE_HOOK)
+	{
+		if (in_some_hook(root, opt->path))
+			continue;
+		fprintf(out, "%s: " HOOK_PATH "%s is missing\n", path,
 			opt->path);
 		missing++;
 	}

@@ -19,12 +19,23 @@ static const struct conf_word credentials_words[] = {
 	{"auto", CONF_CRED_AUTO}, {"none", CONF_CRED_NONE},
 	{"docker", CONF_CRED_DOCKER}, {NULL, 0}};
 
+static const struct conf_word claim_words[] = {
+	{"loopback", CONF_CLAIM_LOOPBACK}, {"push", CONF_CLAIM_PUSH},
+	{"none", CONF_CLAIM_NONE}, {NULL, 0}};
+static const struct conf_word may_words[] = {
+	{"pull", CONF_MAY_PULL}, {"push", CONF_MAY_PUSH},
+	{"delete", CONF_MAY_DELETE}, {NULL, 0}};
+static const struct conf_word event_words[] = {
+	{"pull", CONF_EVENT_PULL}, {"push", CONF_EVENT_PUSH},
+	{"delete", CONF_EVENT_DELETE}, {"mount", CONF_EVENT_MOUNT}, {NULL, 0}};
+
 /* The C type that each kind fills. */
 #define TYPE_BOOL bool
 #define TYPE_COUNT uint32_t
 #define TYPE_SIZE uint64_t
 #define TYPE_DURATION uint64_t
 #define TYPE_WORD int
+#define TYPE_WORDS uint32_t
 #define TYPE_STRING char *
 #define TYPE_SECRET char *
 #define TYPE_PATH char *
@@ -32,6 +43,7 @@ static const struct conf_word credentials_words[] = {
 #define TYPE_HOST char *
 #define TYPE_NAME char *
 #define TYPE_HELPER char *
+#define TYPE_WEBHOOK char *
 #define TYPE_PROXY char *
 #define TYPE_HOSTS struct conf_strings
 #define TYPE_PATTERNS struct conf_strings
@@ -40,6 +52,10 @@ static const struct conf_word credentials_words[] = {
 #define TYPE_ENDPOINTS struct conf_urls
 #define TYPE_ALLOWS struct conf_allows
 #define TYPE_TAGS struct conf_tags
+#define TYPE_ORIGINS struct conf_strings
+#define TYPE_TAG_RULES struct conf_tag_rules
+#define TYPE_HEADERS struct conf_headers
+#define TYPE_HOOKS struct conf_hooks
 #define TYPE_UPSTREAMS struct conf_upstreams
 
 #define RELOAD_YES true
@@ -60,6 +76,8 @@ static const struct conf_word credentials_words[] = {
 #define UP(p, k, member, d, w, lo, hi, r, h)                                   \
 	ROW(SCOPE_UPSTREAM, struct conf_upstream, p, k, member, d, w, lo, hi,  \
 	    r, h)
+#define HOOK(p, k, member, d, w, lo, hi, r, h)                                 \
+	ROW(SCOPE_HOOK, struct conf_hook, p, k, member, d, w, lo, hi, r, h)
 
 const struct conf_option conf_options[] = {
 #include "proxy/conf.def"
@@ -156,6 +174,7 @@ const char *conf_kind_name(enum conf_kind kind)
 	    [KIND_SIZE] = "size",
 	    [KIND_DURATION] = "duration",
 	    [KIND_WORD] = "word",
+	    [KIND_WORDS] = "list of words",
 	    [KIND_STRING] = "text",
 	    [KIND_SECRET] = "secret",
 	    [KIND_PATH] = "path",
@@ -163,6 +182,7 @@ const char *conf_kind_name(enum conf_kind kind)
 	    [KIND_HOST] = "host",
 	    [KIND_NAME] = "name",
 	    [KIND_HELPER] = "program name",
+	    [KIND_WEBHOOK] = "URL",
 	    [KIND_PROXY] = "URL",
 	    [KIND_HOSTS] = "list of hosts",
 	    [KIND_PATTERNS] = "list of patterns",
@@ -171,6 +191,10 @@ const char *conf_kind_name(enum conf_kind kind)
 	    [KIND_ENDPOINTS] = "list of URLs",
 	    [KIND_ALLOWS] = "list of hosts and networks",
 	    [KIND_TAGS] = "list of objects",
+	    [KIND_ORIGINS] = "list of origins",
+	    [KIND_TAG_RULES] = "list of objects",
+	    [KIND_HEADERS] = "texts by header name",
+	    [KIND_HOOKS] = "list of objects",
 	    [KIND_UPSTREAMS] = "objects by host",
 	};
 

@@ -14,6 +14,7 @@ enum conf_kind {
 	KIND_SIZE,     /* uint64_t */
 	KIND_DURATION, /* uint64_t */
 	KIND_WORD,     /* int: one of the option's words */
+	KIND_WORDS,    /* uint32_t: the bits of some of the option's words */
 	KIND_STRING,   /* char *, as all up to PROXY */
 	KIND_SECRET,
 	KIND_PATH,
@@ -21,6 +22,7 @@ enum conf_kind {
 	KIND_HOST,
 	KIND_NAME,
 	KIND_HELPER,
+	KIND_WEBHOOK,
 	KIND_PROXY,
 	KIND_HOSTS,     /* struct conf_strings */
 	KIND_PATTERNS,  /* struct conf_strings */
@@ -29,10 +31,14 @@ enum conf_kind {
 	KIND_ENDPOINTS, /* struct conf_urls */
 	KIND_ALLOWS,    /* struct conf_allows */
 	KIND_TAGS,      /* struct conf_tags */
+	KIND_ORIGINS,   /* struct conf_strings */
+	KIND_TAG_RULES, /* struct conf_tag_rules */
+	KIND_HEADERS,   /* struct conf_headers */
+	KIND_HOOKS,     /* struct conf_hooks */
 	KIND_UPSTREAMS  /* struct conf_upstreams */
 };
 
-enum conf_scope { SCOPE_TOP, SCOPE_UPSTREAM };
+enum conf_scope { SCOPE_TOP, SCOPE_UPSTREAM, SCOPE_HOOK };
 
 struct conf_word {
 	const char *name; /* NULL ends the list */
@@ -43,7 +49,7 @@ struct conf_option {
 	enum conf_scope scope;
 	const char *path; /* within its scope */
 	enum conf_kind kind;
-	size_t offset; /* in struct conf or struct conf_upstream */
+	size_t offset; /* in struct conf, conf_upstream or conf_hook */
 	const char *def;
 	const struct conf_word *words;
 	uint64_t min, max;

@@ -103,7 +103,7 @@ static void start(struct conn *c)
 
 	begin_handling(c);
 	c->has_body = head->chunked || head->content_length > 0;
-	/* Nobody reads that body, so where the next request begins is
+	/* Until somebody has read that body, where the next request begins is
 	 * unknown. */
 	c->close_after = c->has_body || !head->keep_alive;
 	c->starting = true;
@@ -219,6 +219,9 @@ static void go_on(struct conn *c, struct conn_turn *turn)
 		case CONN_SEND:
 			more = conn_send_some(c, turn);
 			break;
+		case CONN_BODY:
+			more = conn_take_body(c, turn);
+			break;
 		case CONN_HANDLE:
 		case CONN_LINGER:
 		case CONN_CLOSED:
@@ -268,9 +271,9 @@ static struct conn_input *input_room(struct conn_input *in)
 		/* A full buffer of HTTP_HEAD_MAX is a head or a refusal. */
 		assert(in->cap < HTTP_HEAD_MAX);
 		cap = MIN(in->cap * 2, (size_t)HTTP_HEAD_MAX);
-		in = xrealloc(in, sizeof(*in) + cap);
+		in = xrealloc(in, sizeof(*in) + cap + CONN_INPUT_SLACK);
 	} else {
-		in = xmalloc(sizeof(*in) + cap);
+		in = xmalloc(sizeof(*in) + cap + CONN_INPUT_SLACK);
 		in->scan = (struct http_scan){0};
 		in->used = in->len = 0;
 	}
@@ -280,9 +283,12 @@ static struct conn_input *input_room(struct conn_input *in)
 
 static void on_readable(struct conn *c)
 {
-	struct conn_input *in = c->in = input_room(c->in);
+	struct conn_input *in;
 	ssize_t n;
 
+	/* A request's head lies in there, and must not move under it. */
+	assert(c->phase == CONN_HEAD);
+	in = c->in = input_room(c->in);
 	n = recv(c->fd, in->bytes + in->len, in->cap - in->len, MSG_DONTWAIT);
 	if (n > 0) {
 		in->len += (size_t)n;
@@ -340,7 +346,7 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 	assert(c->magic == CONN_MAGIC);
 	if (c->watch == CONN_WATCH_GONE)
 		on_gone(c);
-	else if (c->watch == CONN_WATCH_WRITE)
+	else if (c->watch == CONN_WATCH_WRITE || c->phase == CONN_BODY)
 		conn_yield(c);
 	else if (c->phase == CONN_LINGER)
 		conn_on_linger(c);
@@ -372,6 +378,9 @@ static void expired(struct conn *c)
 			break;
 		metric_inc(METRIC_DEADLINES, METRIC_DEADLINE_WRITE_STALL);
 		conn_break(c);
+		break;
+	case CONN_BODY:
+		conn_body_late(c);
 		break;
 	case CONN_LINGER:
 		conn_close(c);

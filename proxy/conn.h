@@ -13,6 +13,11 @@
  *             bytes stay in the socket); only the peer's leaving is watched.
  *             A half-close is not leaving: such a peer still reads.
  *             -> conn_reply()
+ *   BODY      request.c asked for the request's body (conn_read_body); it is
+ *             read as its taker has room.  Deadline: `body_stall` since the
+ *             last byte while the taker has room; none while it has not, but
+ *             then the peer's leaving is watched.  At its end HANDLE again.
+ *             A reply may come before the end: the rest is thrown away.
  *   SEND      head and body go out.  Deadline: `write_stall` since the last
  *             byte the peer took; none while the body waits, but then a peer
  *             that has closed its side counts as gone.  -> conn_wake()
@@ -23,8 +28,9 @@
  *   CLOSED    freed at the end of the loop turn.
  *
  * A turn sends at most CONN_TURN_BYTES.  A longer reply goes on as bulk work of
- * its loop, which shares out how much of that each of the loop's turns does, so
- * that small requests keep their latency beside large downloads.
+ * its loop, as do bodies of requests, and the loop shares out how much of that
+ * each of its turns does, so that small requests keep their latency beside
+ * large downloads and uploads.
  */
 #include "proxy/body.h"
 #include "proxy/http_parse.h"
@@ -38,6 +44,7 @@ struct server;
  * SIGHUP, read when each deadline is set. */
 struct conn_limits {
 	uint64_t head_ms, idle_ms, write_stall_ms, linger_ms; /* atomic */
+	uint64_t body_stall_ms;                               /* atomic */
 	uint64_t max_head_bytes; /* atomic; 0, or past it: HTTP_HEAD_MAX */
 };
 
@@ -68,6 +75,45 @@ void conn_reply(struct conn *c, const char *head, size_t head_len,
 		struct body *STEALS body, bool close);
 /* A body that answered BODY_WAIT can go on.  Cheap; any number of times. */
 void conn_wake(struct conn *c);
+
+/*
+ * Who takes the body of a request.  `room` lends *len > 0 bytes of memory to
+ * fill, at once or not at all, or NULL with no room now: then nothing is read
+ * until conn_resume_body().  `took` says how many of them were filled (payload
+ * only; the chunked coding is taken off).  At the end exactly one of
+ *   `end`     the body is whole
+ *   `broken`  it will not be, and `status` is what to answer: 400 (the framing
+ *             is wrong, or the peer closed its side early), 408 (it stalled
+ *             past its deadline), 413 (it is longer than was allowed)
+ * and neither once a reply was sent, or request_gone() was called: a peer that
+ * has gone gets no answer.  Own loop; callbacks may call conn_reply().
+ */
+struct body_taker {
+	void *(*room)(struct request *r, size_t *len);
+	void (*took)(struct request *r, size_t len);
+	void (*end)(struct request *r);
+	void (*broken)(struct request *r, unsigned status,
+		       const char *sentence);
+};
+
+/*
+ * Read the body, in phase HANDLE, at most once.  A client that waits for
+ * "100 Continue" gets it now.  With neither a length nor chunks `end` is
+ * called at once (from the end of this turn).  `taker` is static memory.
+ * A body of more than `max_bytes` is `broken` with status 413 (before a byte
+ * of it is taken, where its length says so).
+ */
+void conn_read_body(struct conn *c, const struct body_taker *taker,
+		    uint64_t max_bytes);
+/* There is room again.  Cheap; any number of times. */
+void conn_resume_body(struct conn *c);
+/* Payload bytes of the body that were taken; 0 before conn_read_body(). */
+uint64_t conn_body_taken(const struct conn *c);
+
+/* End the connection here and now, in the middle of whatever it is: the
+ * request that runs hears of it as of a peer that has gone.  Not from inside
+ * request_start(). */
+void conn_cut(struct conn *c);
 
 struct loop *conn_loop(struct conn *c);
 struct server *conn_server(struct conn *c);

@@ -2,8 +2,9 @@
 #ifndef PROXY_CONN_IMPL_H
 #define PROXY_CONN_IMPL_H
 /*
- * What conn.c (turns, reading heads, deadlines), conn_send.c (replies) and
- * conn_life.c (the beginning and the end) share.  Everybody else includes
+ * What conn.c (turns, reading heads, deadlines), conn_body.c (bodies of
+ * requests), conn_send.c (replies) and conn_life.c (the beginning and the end)
+ * share.  Everybody else includes
  * conn.h.
  */
 #include "proxy/server.h"
@@ -20,7 +21,14 @@
 #define CONN_NEVER UINT64_MAX
 #define CONN_PEER_MAX 56 /* "[" 45 "]:" 5 NUL */
 
-enum conn_phase { CONN_HEAD, CONN_HANDLE, CONN_SEND, CONN_LINGER, CONN_CLOSED };
+enum conn_phase {
+	CONN_HEAD,
+	CONN_HANDLE,
+	CONN_BODY,
+	CONN_SEND,
+	CONN_LINGER,
+	CONN_CLOSED
+};
 
 /* What the socket is watched for. */
 enum conn_watch {
@@ -48,8 +56,9 @@ struct conn_input {
 	struct http_scan scan;
 	size_t used; /* length of the head that is handled, 0 = none */
 	size_t len, cap;
-	char bytes[];
+	char bytes[]; /* cap, and CONN_INPUT_SLACK for what is behind a head */
 };
+#define CONN_INPUT_SLACK ((size_t)2048)
 
 struct conn {
 	uint32_t magic;
@@ -74,8 +83,9 @@ struct conn {
 	bool answered;           /* some request was, before this one */
 	struct request *request; /* NULL in a refusal */
 	bool starting;           /* inside request_start() */
-	bool has_body;           /* that we will not read */
+	bool has_body;           /* that has not been read */
 	bool close_after;
+	struct conn_taking *taking; /* conn_body.c's; until the reply is over */
 
 	char *head; /* of the reply; owned */
 	size_t head_len, head_at;
@@ -117,6 +127,13 @@ void conn_turns_init(struct conn *c);
 uint64_t conn_limit(const uint64_t *option);
 /* The reply is over, all of it: the next request, or the end. */
 void conn_next(struct conn *c);
+
+/* ---- conn_body.c ---- */
+
+/* Take what this turn allows.  True: its phase has changed, go on. */
+bool conn_take_body(struct conn *c, struct conn_turn *turn);
+/* The body-stall deadline is over. */
+void conn_body_late(struct conn *c);
 
 /* ---- conn_life.c ---- */
 

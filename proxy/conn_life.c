@@ -34,6 +34,8 @@ void conn_close(struct conn *c)
 	c->fd = -1;
 	free(c->in);
 	c->in = NULL;
+	free(c->taking);
+	c->taking = NULL;
 	loop_defer(c->loop, conn_free, c);
 }
 
@@ -43,11 +45,20 @@ void conn_break(struct conn *c)
 
 	if (c->phase == CONN_SEND) {
 		conn_reply_release(c, false);
-	} else if (c->phase == CONN_HANDLE && request) {
+	} else if ((c->phase == CONN_HANDLE || c->phase == CONN_BODY) &&
+		   request) {
 		c->request = NULL;
 		request_gone(request);
 	}
 	conn_close(c);
+}
+
+void conn_cut(struct conn *c)
+{
+	assert(c->magic == CONN_MAGIC && !c->starting);
+	loop_assert(c->loop);
+	if (c->phase != CONN_CLOSED)
+		conn_break(c);
 }
 
 /*

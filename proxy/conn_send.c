@@ -134,6 +134,8 @@ void conn_reply_release(struct conn *c, bool whole)
 
 	c->request = NULL;
 	body_free(&c->body);
+	free(c->taking);
+	c->taking = NULL;
 	free(c->head);
 	c->head = NULL;
 	c->head_len = c->head_at = 0;
@@ -149,7 +151,8 @@ static void on_wake(void *arg)
 
 	c->wake_queued = false;
 	/* One that waits for its socket has been woken for nothing. */
-	if (c->phase == CONN_SEND && c->watch != CONN_WATCH_WRITE)
+	if ((c->phase == CONN_SEND && c->watch != CONN_WATCH_WRITE) ||
+	    (c->phase == CONN_BODY && c->watch != CONN_WATCH_READ))
 		conn_go_on(c);
 }
 
@@ -159,7 +162,7 @@ void conn_wake(struct conn *c)
 {
 	assert(c->magic == CONN_MAGIC);
 	loop_assert(c->loop);
-	if (c->phase != CONN_SEND || c->wake_queued)
+	if ((c->phase != CONN_SEND && c->phase != CONN_BODY) || c->wake_queued)
 		return;
 	c->wake_queued = true;
 	loop_defer(c->loop, on_wake, c);
@@ -169,8 +172,12 @@ void conn_reply(struct conn *c, const char *head, size_t head_len,
 		struct body *body, bool close)
 {
 	assert(c->magic == CONN_MAGIC);
-	assert(c->phase == CONN_HANDLE && head_len > 0);
+	assert(c->phase == CONN_HANDLE || c->phase == CONN_BODY);
+	assert(head_len > 0);
 	loop_assert(c->loop);
+	/* What more comes of the body is nobody's until LINGER. */
+	if (c->phase == CONN_BODY)
+		conn_watch(c, CONN_WATCH_GONE);
 	c->phase = CONN_SEND;
 	c->close_after = c->close_after || close;
 	c->head = xmemdup(head, head_len);

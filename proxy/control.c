@@ -25,6 +25,10 @@ struct control_call {
 	const struct control_command *command; /* NULL: none runs */
 	void *state;
 	void (*ready)(struct control_call *call);
+	struct event readable; /* until its command has been read */
+	char line[CONTROL_LINE_MAX + 2];
+	size_t len;
+	int fd;      /* came with it; or -1 */
 	bool asked;  /* its command has been read */
 	bool ending; /* and its last line written */
 	LIST_ENTRY(control_call) link;
@@ -69,6 +73,9 @@ static void call_free(void *arg)
 {
 	struct control_call *call = arg;
 
+	if (call->fd >= 0)
+		close(call->fd);
+
 	/* libevent would close it in a later turn, which may never come. */
 	close(bufferevent_getfd(call->bev));
 	bufferevent_free(call->bev);
@@ -82,6 +89,8 @@ static void call_close(struct control_call *call)
 	call->command = NULL;
 	if (command && command->gone)
 		command->gone(call);
+	if (!call->asked)
+		event_del(&call->readable);
 	bufferevent_disable(call->bev, EV_READ | EV_WRITE);
 	bufferevent_setcb(call->bev, NULL, NULL, NULL, NULL);
 	LIST_REMOVE(call, link);
@@ -112,6 +121,32 @@ void control_print(struct control_call *call, const char *fmt, ...)
 	va_start(ap, fmt);
 	put_line(call, "-", fmt, ap);
 	va_end(ap);
+}
+
+int control_take_fd(struct control_call *call)
+{
+	int fd = call->fd;
+
+	call->fd = -1;
+	return fd;
+}
+
+static void put_progress(struct control_call *call, const char *before,
+			 const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void put_progress(struct control_call *call, const char *before,
+			 const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_line(call, before, fmt, ap);
+	va_end(ap);
+}
+
+void control_progress(struct control_call *call, uint64_t done, uint64_t of,
+		      const char *text)
+{
+	put_progress(call, "%", "%" PRIu64 " %" PRIu64 " %s", done, of, text);
 }
 
 void control_end(struct control_call *call, int status, const char *fmt, ...)
@@ -194,30 +229,99 @@ static void run(struct control_call *call, char *line, size_t len)
 	command->start(call, n, words);
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+/* What comes after it is nobody's. */
+static void on_read(struct bufferevent *bev, void *arg UNUSED)
 {
 	struct evbuffer *in = bufferevent_get_input(bev);
-	struct control_call *call = arg;
-	struct timeval write_tv = {.tv_sec = WRITE_S};
-	size_t len;
-	char *line;
 
-	if (call->asked) {
-		evbuffer_drain(in, evbuffer_get_length(in));
-		return;
-	}
-	line = evbuffer_readln(in, &len, EVBUFFER_EOL_LF);
-	if (!line && evbuffer_get_length(in) <= CONTROL_LINE_MAX)
-		return;
-	call->asked = true;
-	bufferevent_set_timeouts(bev, NULL, &write_tv);
 	evbuffer_drain(in, evbuffer_get_length(in));
-	if (line)
-		run(call, line, len);
-	else
+}
+
+/* One is kept; more are not asked for, and closed. */
+static void take_fds(struct control_call *call, struct msghdr *msg)
+{
+	struct cmsghdr *c;
+	size_t n;
+	int fd;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(fd);
+		for (size_t i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (call->fd < 0)
+				call->fd = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+/* As recv(2), into what is left of the line. */
+static ssize_t receive(struct control_call *call)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(4 * sizeof(int))];
+	} room;
+	struct iovec iov = {
+	    .iov_base = call->line + call->len,
+	    .iov_len = CONTROL_LINE_MAX + 1 - call->len,
+	};
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = room.bytes,
+	    .msg_controllen = sizeof(room.bytes),
+	};
+	ssize_t n = recvmsg(bufferevent_getfd(call->bev), &msg,
+			    MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n >= 0)
+		take_fds(call, &msg);
+	return n;
+}
+
+static void has_asked(struct control_call *call)
+{
+	struct timeval write_tv = {.tv_sec = WRITE_S};
+
+	call->asked = true;
+	event_del(&call->readable);
+	bufferevent_set_timeouts(call->bev, NULL, &write_tv);
+	bufferevent_enable(call->bev, EV_READ);
+}
+
+static void take_line(struct control_call *call)
+{
+	char *end = memchr(call->line, '\n', call->len);
+
+	if (!end && call->len <= CONTROL_LINE_MAX)
+		return;
+	has_asked(call);
+	if (end) {
+		*end = '\0';
+		run(call, call->line, (size_t)(end - call->line));
+	} else {
 		control_end(call, 2, "the command is longer than %d bytes",
 			    CONTROL_LINE_MAX);
-	free(line);
+	}
+}
+
+static void on_readable(evutil_socket_t fd UNUSED, short what, void *arg)
+{
+	struct control_call *call = arg;
+	ssize_t n = what & EV_TIMEOUT ? 0 : receive(call);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		call_close(call);
+		return;
+	}
+	call->len += (size_t)n;
+	take_line(call);
 }
 
 /* All that there was to write has been taken. */
@@ -266,13 +370,18 @@ static void call_new(struct control *c, int fd)
 	struct control_call *call = xcalloc(1, sizeof(*call));
 
 	call->control = c;
+	call->fd = -1;
 	call->bev = bufferevent_socket_new(loop_base(c->loop), fd, 0);
 	assert(call->bev);
 	LIST_INSERT_HEAD(&c->calls, call, link);
 	c->n_calls++;
 	bufferevent_setcb(call->bev, on_read, on_written, on_event, call);
-	bufferevent_set_timeouts(call->bev, &read_tv, NULL);
-	bufferevent_enable(call->bev, EV_READ | EV_WRITE);
+	bufferevent_enable(call->bev, EV_WRITE);
+	/* A descriptor comes with the bytes that recvmsg(2) takes, and with
+	 * those of no other call. */
+	event_assign(&call->readable, loop_base(c->loop), fd,
+		     EV_READ | EV_PERSIST, on_readable, call);
+	event_add(&call->readable, &read_tv);
 }
 
 static void on_connection(evutil_socket_t listener, short what, void *arg)

@@ -10,10 +10,16 @@
  *
  *   client   "refresh docker.io/library/alpine:3\n"
  *   daemon   "- text\n"          any number: what the command prints
+ *            "% DONE OF text\n"  any number: how far it is
  *            "= STATUS text\n"   the end; STATUS is the exit status
  *
  * Words are separated by one space and hold neither space nor control bytes.
  * A client that leaves ends its command.
+ *
+ * With the line may come one descriptor (SCM_RIGHTS): a file or folder that
+ * the command is about.  So it is opened with the rights, and seen from the
+ * place, of the person who asks, and not of the daemon, which a service manager
+ * shows little of the machine.
  *
  *   control_open -> control_start -> control_stop -> control_free
  */
@@ -61,6 +67,12 @@ struct server *control_server(struct control_call *call);
 struct loop *control_loop(struct control_call *call);
 void control_set_state(struct control_call *call, void *state);
 void *control_state(struct control_call *call);
+/* The descriptor that came with the command, or -1; it is the caller's to
+ * close from here on. */
+int control_take_fd(struct control_call *call);
+/* How far it is, of how much (0: nobody knows), and at what. */
+void control_progress(struct control_call *call, uint64_t done, uint64_t of,
+		      const char *text);
 /* One line; control bytes in it become spaces. */
 void control_print(struct control_call *call, const char *fmt, ...)
     PRINTF_LIKE(2, 3);
@@ -84,5 +96,20 @@ void control_end(struct control_call *call, int status, const char *fmt, ...)
 enum err control_ask(const char *path, unsigned n_words,
 		     const char *const *words, FILE *out, int *status,
 		     char **last, struct why *why) MUST_CHECK;
+
+/* The same with more: a descriptor that goes with it (-1: none), and whom to
+ * tell how far it is (NULL: nobody; `text` NULL: a line is about to be
+ * printed). */
+struct control_question {
+	unsigned n_words;
+	const char *const *words;
+	int fd;
+	FILE *out;
+	void (*progress)(void *arg, uint64_t done, uint64_t of,
+			 const char *text);
+	void *arg;
+};
+enum err control_ask_with(const char *path, const struct control_question *q,
+			  int *status, char **last, struct why *why) MUST_CHECK;
 
 #endif

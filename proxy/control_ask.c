@@ -82,26 +82,81 @@ static bool is_end(char *line, int *status, char **last)
 	return true;
 }
 
-static enum err copy_answer(FILE *in, FILE *out, int *status, char **last,
-			    struct why *why)
+/* "% DONE OF text\n" */
+static void tell_progress(const struct control_question *q, char *line)
+{
+	char *at = line + 2, *text;
+	uint64_t done = strtoull(at, &text, 10), of;
+
+	if (!q->progress || text == at || *text != ' ')
+		return;
+	at = text + 1;
+	of = strtoull(at, &text, 10);
+	if (text == at || *text != ' ')
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	q->progress(q->arg, done, of, text + 1);
+}
+
+static enum err copy_answer(FILE *in, const struct control_question *q,
+			    int *status, char **last, struct why *why)
 {
 	char line[CONTROL_LINE_MAX];
 
 	while (fgets(line, sizeof(line), in)) {
 		if (is_end(line, status, last))
 			return ERR_OK;
-		if (strncmp(line, "- ", 2) == 0) {
-			fputs(line + 2, out);
-			fflush(out);
+		if (strncmp(line, "% ", 2) == 0) {
+			tell_progress(q, line);
+		} else if (strncmp(line, "- ", 2) == 0) {
+			if (q->progress)
+				q->progress(q->arg, 0, 0, NULL);
+			fputs(line + 2, q->out);
+			fflush(q->out);
 		}
 	}
 	return why_set(why, ERR_UNAVAILABLE,
 		       "the running daemon ended before it answered");
 }
 
+/* A short line into an empty socket: all of it or an error. */
+static bool send_line(int to, char *line, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} room = {0};
+	struct iovec iov = {
+	    .iov_base = line,
+	    .iov_len = strlen(line),
+	};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
+
+	if (fd >= 0) {
+		msg.msg_control = room.bytes;
+		msg.msg_controllen = sizeof(room.bytes);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	return sendmsg(to, &msg, MSG_NOSIGNAL) >= 0;
+}
+
 enum err control_ask(const char *path, unsigned n_words,
 		     const char *const *words, FILE *out, int *status,
 		     char **last, struct why *why)
+{
+	struct control_question q = {
+	    .n_words = n_words, .words = words, .fd = -1, .out = out};
+
+	return control_ask_with(path, &q, status, last, why);
+}
+
+enum err control_ask_with(const char *path, const struct control_question *q,
+			  int *status, char **last, struct why *why)
 {
 	char line[CONTROL_LINE_MAX];
 	enum err err;
@@ -109,14 +164,13 @@ enum err control_ask(const char *path, unsigned n_words,
 	int fd = -1;
 
 	*last = NULL;
-	err = make_request(n_words, words, line, sizeof(line), why);
+	err = make_request(q->n_words, q->words, line, sizeof(line), why);
 	if (err)
 		return err;
 	err = open_socket(path, &fd, why);
 	if (err)
 		return err;
-	/* A short line into an empty socket: all of it or an error. */
-	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0) {
+	if (!send_line(fd, line, q->fd)) {
 		err = why_errno(why, errno, "%s", path);
 		close(fd);
 		return err;
@@ -127,7 +181,7 @@ enum err control_ask(const char *path, unsigned n_words,
 		close(fd);
 		return err;
 	}
-	err = copy_answer(in, out, status, last, why);
+	err = copy_answer(in, q, status, last, why);
 	fclose(in);
 	return err;
 }

@@ -21,6 +21,7 @@ struct dialer {
 	struct fetcher *fetcher;
 	struct resolver *resolver;
 	struct proxy_environment env;
+	LIST_HEAD(, errand) errands; /* errand.c's */
 };
 
 /* Why this URL is dialled, which says how far it is trusted. */

@@ -192,3 +192,8 @@ enum http_progress http_chunked_feed(struct http_chunked *c, const char *buf,
 	*used = n;
 	return c->state == OVER ? HTTP_DONE : HTTP_MORE;
 }
+
+uint64_t http_chunked_left(const struct http_chunked *c)
+{
+	return c->state == DATA ? c->left : 0;
+}

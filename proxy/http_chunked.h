@@ -16,7 +16,7 @@
 #define HTTP_CHUNK_EXT_TOTAL (16 * 1024) /* in one body */
 #define HTTP_TRAILER_MAX (8 * 1024)      /* bytes of trailer lines */
 
-/* Read `total`, leave the rest alone. */
+/* Read `total` and `announced`, leave the rest alone. */
 struct http_chunked {
 	uint64_t total;     /* payload bytes handed out so far */
 	uint64_t announced; /* of all chunks whose size was read */
@@ -43,5 +43,9 @@ enum http_progress http_chunked_feed(struct http_chunked *c, const char *buf,
 				     size_t len, size_t *used,
 				     struct span *data,
 				     struct http_refusal *refusal) MUST_CHECK;
+
+/* How many bytes that come next are payload, whatever they are; 0 where
+ * framing comes next. */
+uint64_t http_chunked_left(const struct http_chunked *c);
 
 #endif

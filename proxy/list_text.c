@@ -47,6 +47,21 @@ void list_tags_end(struct list_text *l)
 	add_text(l, "]}\n");
 }
 
+void list_names_begin(struct list_text *l)
+{
+	add_text(l, "{\"repositories\":[");
+}
+
+void list_names_add(struct list_text *l, const char *name)
+{
+	list_tags_add(l, name, strlen(name));
+}
+
+void list_names_end(struct list_text *l)
+{
+	list_tags_end(l);
+}
+
 void list_referrers_begin(struct list_text *l)
 {
 	add_text(l, "{\"schemaVersion\":2,\"mediaType\":"
@@ -131,6 +146,17 @@ static bool is_wanted(const json_t *descriptor, const char *artifact_type)
 
 	return json_is_object(descriptor) &&
 	       (!artifact_type || (type && strcmp(type, artifact_type) == 0));
+}
+
+bool list_descriptor_is(const void *descriptor, size_t len,
+			const char *artifact_type)
+{
+	json_error_t error;
+	json_t *json = json_loadb(descriptor, len, 0, &error);
+	bool found = is_wanted(json, artifact_type);
+
+	json_decref(json);
+	return found;
 }
 
 /* Something to ask upstream about; whether it is wanted does not matter. */

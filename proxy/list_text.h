@@ -26,11 +26,19 @@ void list_tags_begin(struct list_text *l, const char *name);
 void list_tags_add(struct list_text *l, const char *tag, size_t len);
 void list_tags_end(struct list_text *l);
 
+/* {"repositories":[...]} likewise. */
+void list_names_begin(struct list_text *l);
+void list_names_add(struct list_text *l, const char *name);
+void list_names_end(struct list_text *l);
+
 /* The index of referrers from descriptors one by one. */
 void list_referrers_begin(struct list_text *l);
 void list_referrers_add(struct list_text *l, const void *descriptor,
 			size_t len);
 void list_referrers_end(struct list_text *l);
+/* Is this descriptor, as JSON text, of that artifact type? */
+bool list_descriptor_is(const void *descriptor, size_t len,
+			const char *artifact_type);
 
 /* What a client gets. */
 struct list_page {

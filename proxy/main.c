@@ -14,8 +14,22 @@ static const struct {
     {"options", command_options, "", "every option, with its default"},
     {"refresh", command_refresh, "[flags] NAME[:TAG]",
      "have the running daemon ask the upstream now"},
+    {"ls", command_ls, "[flags]",
+     "the repositories of the running daemon, and what they hold"},
+    {"rm", command_rm, "[flags] --release NAME",
+     "have a hosted name that holds nothing be nobody's again"},
+    {"import", command_import,
+     "[flags] registry-v2 DIR [--as-mirror HOST] [--move-tags]\n"
+     "  import [flags] oci DIR|TAR [NAME] [--as-mirror HOST] [--move-tags]",
+     "have the running daemon take over the storage of Docker's registry,\n"
+     "    or an OCI image layout"},
+    {"export", command_export, "[flags] oci NAME[:TAG|@DIGEST]... FILE",
+     "have the running daemon write images to a tar file, an OCI image\n"
+     "    layout, with what refers to them; NAME alone: all its tags"},
     {"check", command_check, "[flags] [--rehash]",
      "is the data of a stopped daemon sound?"},
+    {"rebuild", command_rebuild, "[flags] [--rehash]",
+     "a new index for a stopped daemon's data, from blobs/ and journal/"},
     {"client-config", command_client_config, "[flags] KIND [HOST:PORT]",
      "the file that points a client here; KIND is docker,\n"
      "    containerd, podman, crio, buildkit, k3s or kubernetes"},

@@ -3,6 +3,7 @@
 
 #include "cache/blob.h"
 #include "cache/manifest.h"
+#include "proxy/hook.h"
 #include "proxy/http_accept.h"
 
 /* ---- what is common to all ---- */
@@ -64,7 +65,8 @@ static void begin(struct request *r, unsigned status,
 	reply_header(r, "ETag", "\"%s\"", text);
 	if (m->by_tag)
 		reply_header(r, "Vary", "Accept");
-	reply_header(r, "Age", "%" PRIu64, m->age_s);
+	if (!m->hosted)
+		reply_header(r, "Age", "%" PRIu64, m->age_s);
 	if (m->warning)
 		reply_warning(r, m->warning);
 }
@@ -140,6 +142,7 @@ static void send_blob(struct request *r, const struct manifest_reply *m,
 {
 	uint64_t size = blob_size(blob);
 
+	hook_pulled(r, false, &m->dg, media_type, size);
 	begin(r, 200, m, media_type);
 	/* Never empty: it is larger than what the index takes. */
 	assert(size > 0);
@@ -200,6 +203,7 @@ static void send_inline(struct request *r, const struct manifest_reply *m,
 {
 	struct body *body = NULL;
 
+	hook_pulled(r, false, &m->dg, found->media_type, found->size);
 	begin(r, 200, m, found->media_type);
 	if (found->bytes)
 		body = body_memory(found->bytes, found->size);
@@ -244,6 +248,7 @@ void manifest_send_unstored(struct request *r, const struct manifest_reply *m,
 		send_not_modified(r, m);
 		return;
 	}
+	hook_pulled(r, false, &m->dg, media_type, size);
 	begin(r, 200, m, media_type);
 	if (!r->is_head && size > 0)
 		body = body_memory(xmemdup(bytes, size), size);

@@ -11,6 +11,7 @@ struct manifest_reply {
 	struct digest dg;
 	/* Asked by tag: Accept counts, and Age is of the check. */
 	bool by_tag;
+	bool hosted;         /* no copy of something elsewhere: it has no Age */
 	uint64_t age_s;      /* by digest: of the fetch, set here */
 	const char *warning; /* NULL: none */
 };

@@ -32,7 +32,7 @@ static const char *const verdict_values[METRIC_VERDICTS] = {
 static const char *const refused_values[METRIC_REFUSED_REASONS] = {
     "limit", "descriptors"};
 static const char *const deadline_values[METRIC_DEADLINE_KINDS] = {
-    "head", "write_stall"};
+    "head", "body_stall", "write_stall"};
 static const char *const lane_values[METRIC_LANES] = {"data", "sync", "slow"};
 static const char *const class_values[METRIC_CLASSES] = {
     "manifest", "blob", "token", "list", "other"};

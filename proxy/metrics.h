@@ -66,6 +66,7 @@ enum metric_refused {
 };
 enum metric_deadline {
 	METRIC_DEADLINE_HEAD,
+	METRIC_DEADLINE_BODY_STALL,
 	METRIC_DEADLINE_WRITE_STALL,
 	METRIC_DEADLINE_KINDS
 };

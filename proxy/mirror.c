@@ -2,6 +2,7 @@
 #include "proxy/mirror.h"
 
 #include "proxy/flight.h"
+#include "proxy/hook.h"
 #include "proxy/question.h"
 #include "proxy/server.h"
 
@@ -315,6 +316,8 @@ static bool visit(struct mirror *m, bool (*fn)(struct mirror *m))
 
 static bool close_all(struct mirror *m)
 {
+	if (m->server->hooks) /* units of the mirror alone have none */
+		hooks_close(m->server->hooks);
 	questions_close(m->questions);
 	flights_close(m->flights);
 	return true;

@@ -124,15 +124,17 @@ static enum err resolve_ns(const struct names_conf *conf, const char *name,
 	return answer_mirror(up, name, out);
 }
 
-/* Row 4. */
-static bool is_hosted(const struct names_conf *conf, const char *name)
+/* Row 4.  A pattern needs no look at the claims. */
+static bool is_hosted(const struct names_conf *conf, const char *name,
+		      bool *claimed)
 {
 	if (!repo_name_valid(name, strlen(name)))
 		return false;
 	for (size_t i = 0; i < conf->n_hosted; i++)
 		if (name_pattern_match(conf->hosted[i], name))
 			return true;
-	return conf->claimed && conf->claimed(conf->claimed_arg, name);
+	*claimed = conf->claimed && conf->claimed(conf->claimed_arg, name);
+	return *claimed;
 }
 
 /* Rows 5 and 6. */
@@ -166,7 +168,7 @@ static enum err resolve_name(const struct names_conf *conf, const char *name,
 		out->row = 3;
 		return answer_mirror(up, rest, out);
 	}
-	if (!conf->mirror_of && is_hosted(conf, name)) {
+	if (!conf->mirror_of && is_hosted(conf, name, &out->claimed)) {
 		out->row = 4;
 		return answer_hosted(name, out);
 	}
@@ -196,4 +198,18 @@ enum err names_resolve(const struct names_conf *conf, const char *name,
 	    is_one_of(conf->own, conf->n_own, host))
 		return resolve_name(conf, name, out);
 	return resolve_ns(conf, name, host, out);
+}
+
+bool names_shadow(const struct names_conf *conf, const char *name,
+		  struct names_answer *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (conf->mirror_of || !conf->default_upstream)
+		return false;
+	if (resolve_default(find_upstream(conf, conf->default_upstream), name,
+			    out) == ERR_OK &&
+	    out->kind == NAMES_MIRROR)
+		return true;
+	memset(out, 0, sizeof(*out));
+	return false;
 }

@@ -62,6 +62,7 @@ struct names_answer {
 	enum names_kind kind;
 	const char *upstream; /* of a mirror: its configured name, borrowed */
 	char repo[REPO_NAME_MAX + 1]; /* as its owner calls it */
+	bool claimed;                 /* row 4 by a claim, not by a pattern */
 	/*
 	 * Reply with `OCI-Namespace:` and ns as it was sent (it is a valid
 	 * host then, and so may stand in a header).
@@ -82,5 +83,14 @@ struct names_answer {
  */
 enum err names_resolve(const struct names_conf *conf, const char *name,
 		       const char *ns, struct names_answer *out) MUST_CHECK;
+
+/*
+ * What row 6 would make of a name that row 4 has taken by a claim: the
+ * mirrored repository behind it, whose content a push to that name may build
+ * on.  False: row 6 does not hold for it (no default upstream, a listener with
+ * `mirror_of`, another host at its front).  Pure; any thread.
+ */
+bool names_shadow(const struct names_conf *conf, const char *name,
+		  struct names_answer *out) MUST_CHECK;
 
 #endif

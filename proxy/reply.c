@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/reply.h"
 
+#include "proxy/cors.h"
+
 #include "proxy/http_date.h"
 
 #include <stdarg.h>
@@ -145,6 +147,7 @@ static void add_common(struct request *r, bool close)
 {
 	if (r->verdict != VERDICT_NONE)
 		add_line("X-Cache", verdict_name(r->verdict));
+	cors_add(r);
 	if (r->names.echo_namespace)
 		reply_header(r, "OCI-Namespace", "%s", r->ns);
 	if (close)

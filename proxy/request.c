@@ -2,19 +2,45 @@
 #include "proxy/request.h"
 
 #include "cache/cache.h"
-#include "proxy/reply.h"
+#include "proxy/cors.h"
+#include "proxy/permit.h"
+#include "proxy/serve_hosted.h"
 
 #include <stdarg.h>
 
 #define BIT(method) (1u << (method))
 
-static const struct handler *const handlers[ENDPOINT_LAST] = {
-    [ENDPOINT_BASE] = &serve_base,           [ENDPOINT_BLOB] = &serve_blob,
-    [ENDPOINT_MANIFEST] = &serve_manifest,   [ENDPOINT_TAGS] = &serve_tags,
-    [ENDPOINT_REFERRERS] = &serve_referrers, [ENDPOINT_CATALOG] = &serve_base,
-    [ENDPOINT_EXTENSIONS] = &serve_base,     [ENDPOINT_V1_PING] = &serve_base,
-    [ENDPOINT_V1_SEARCH] = &serve_base,      [ENDPOINT_METRICS] = &serve_base,
-    [ENDPOINT_HEALTHZ] = &serve_base,        [ENDPOINT_READYZ] = &serve_base,
+/* Reading; of mirrored repositories where the endpoint has one. */
+static const struct handler *const mirrored[ENDPOINT_LAST] = {
+    [ENDPOINT_BASE] = &serve_base,
+    [ENDPOINT_BLOB] = &serve_blob,
+    [ENDPOINT_MANIFEST] = &serve_manifest,
+    [ENDPOINT_TAGS] = &serve_tags,
+    [ENDPOINT_REFERRERS] = &serve_referrers,
+    [ENDPOINT_CATALOG] = &serve_catalog,
+    [ENDPOINT_EXTENSIONS] = &serve_base,
+    [ENDPOINT_V1_PING] = &serve_search,
+    [ENDPOINT_V1_SEARCH] = &serve_search,
+    [ENDPOINT_METRICS] = &serve_base,
+    [ENDPOINT_HEALTHZ] = &serve_base,
+    [ENDPOINT_READYZ] = &serve_base,
+};
+
+/* Reading of hosted repositories, pushing, deleting and purging. */
+static const struct handler *const hosted[ENDPOINT_LAST] = {
+    [ENDPOINT_BLOB] = &serve_hosted_blob,
+    [ENDPOINT_MANIFEST] = &serve_hosted_manifest,
+    [ENDPOINT_TAGS] = &serve_hosted_tags,
+    [ENDPOINT_REFERRERS] = &serve_hosted_referrers,
+};
+static const struct handler *const pushes[ENDPOINT_LAST] = {
+    [ENDPOINT_MANIFEST] = &push_manifest,
+    [ENDPOINT_UPLOADS] = &serve_upload,
+    [ENDPOINT_UPLOAD] = &serve_upload,
+};
+static const struct handler *const deletes[ENDPOINT_LAST] = {
+    [ENDPOINT_BLOB] = &serve_delete,
+    [ENDPOINT_MANIFEST] = &serve_delete,
 };
 
 /* ---- ROUTE ---- */
@@ -35,28 +61,25 @@ static bool is_here(const struct request *r)
 	return endpoint != ENDPOINT_METRICS || !r->server->metrics_apart;
 }
 
-static void refuse_method(struct request *r, unsigned methods)
+static void refuse_method(struct request *r, unsigned methods,
+			  const char *message)
 {
 	char allow[ROUTE_ALLOW_MAX];
 
 	reply_begin(r, 405);
 	reply_header(r, "Allow", "%s", route_allow(methods, allow));
-	reply_send_error(
-	    r, CODE_UNSUPPORTED,
-	    "this is a mirror: it can be pulled from, not pushed to", NULL);
+	reply_send_error(r, CODE_UNSUPPORTED, message, NULL);
 }
 
 static bool method_ok(struct request *r)
 {
 	enum http_method method = r->head->method;
+	unsigned methods = r->route.reads | r->route.writes;
 
-	if (BIT(method) & r->route.reads)
+	if (BIT(method) & methods)
 		return true;
-	/* No session was ever begun; asking after one is not writing. */
-	if (r->route.endpoint == ENDPOINT_UPLOAD &&
-	    (method == HTTP_GET || method == HTTP_HEAD)) {
-		reply_error(r, 404, CODE_BLOB_UPLOAD_UNKNOWN,
-			    "there is no such upload", NULL);
+	if (method == HTTP_OPTIONS) {
+		cors_reply_options(r, methods);
 		return false;
 	}
 	if (method == HTTP_OTHER) {
@@ -64,7 +87,7 @@ static bool method_ok(struct request *r)
 			    "this method is not implemented", NULL);
 		return false;
 	}
-	refuse_method(r, r->route.reads);
+	refuse_method(r, methods, "this path has no such method");
 	return false;
 }
 
@@ -76,16 +99,20 @@ static bool route(struct request *r)
 	enum err err;
 
 	if (span_is(head->path, "*")) { /* OPTIONS, of the server as a whole */
-		refuse_method(r, BIT(HTTP_GET) | BIT(HTTP_HEAD));
+		cors_reply_options(r, BIT(HTTP_GET) | BIT(HTTP_HEAD));
 		return false;
 	}
 	err = route_parse(head->path.ptr, head->path.len, &r->route, &why);
+	if (cors_is_preflight(r)) {
+		cors_reply_options(r, r->route.reads | r->route.writes);
+		return false;
+	}
 	if (err == ERR_OK && !is_here(r)) {
 		reply_error(r, 404, CODE_NAME_UNKNOWN,
 			    "there is nothing at this path", NULL);
 		return false;
 	}
-	/* A known endpoint tells first that it cannot be written to. */
+	/* A known endpoint tells first what cannot be done with it. */
 	if (err != ERR_NOT_FOUND && !method_ok(r))
 		return false;
 	if (err != ERR_OK) {
@@ -137,33 +164,17 @@ static bool resolve_name(struct request *r)
 			    NULL);
 		return false;
 	}
-	switch (r->names.kind) {
-	case NAMES_MIRROR:
-		return true;
-	case NAMES_UNKNOWN:
-		reply_error(r, 404, CODE_NAME_UNKNOWN,
-			    "this name is not served here",
-			    r->names.detail.text);
-		return false;
-	case NAMES_HOSTED:
-		break;
-	}
-	reply_error(r, 404, CODE_NAME_UNKNOWN,
-		    "no upstream is asked for this name, and nothing is hosted "
-		    "under it",
-		    r->names.row == 4 ? "\"hosted\" has a pattern for it"
-				      : "there is no \"default_upstream\": a "
-					"name needs a registry's host in "
-					"front, or ns");
-	return false;
+	return true;
 }
 
 uint64_t request_repo(struct request *r, struct index_txn *txn)
 {
 	uint64_t id;
 
-	if (!r->repo_id &&
-	    repo_id(txn, r->names.upstream, r->names.repo, &id) == ERR_OK)
+	const char *host =
+	    r->names.kind == NAMES_MIRROR ? r->names.upstream : "";
+
+	if (!r->repo_id && repo_id(txn, host, r->names.repo, &id) == ERR_OK)
 		r->repo_id = id;
 	return r->repo_id;
 }
@@ -176,21 +187,103 @@ static void look_up_repo(struct request *r)
 	index_read_end(txn);
 }
 
+/* ---- PERMIT ---- */
+
+static enum action action_of(const struct request *r)
+{
+	if (r->route.endpoint == ENDPOINT_UPLOADS ||
+	    r->route.endpoint == ENDPOINT_UPLOAD || r->head->method == HTTP_PUT)
+		return ACTION_PUSH;
+	return r->head->method == HTTP_DELETE ? ACTION_DELETE : ACTION_PULL;
+}
+
+/* False: a reply has been sent. */
+static bool is_known(struct request *r)
+{
+	if (r->names.kind != NAMES_UNKNOWN)
+		return true;
+	reply_error(r, 404, CODE_NAME_UNKNOWN, "this name is not served here",
+		    r->names.detail.text);
+	return false;
+}
+
+/* Purging is no deletion: what is mirrored comes back.  False: a reply has
+ * been sent. */
+static bool permit_deletion(struct request *r)
+{
+	if (!is_known(r))
+		return false;
+	if (r->names.kind == NAMES_HOSTED && !r->conf->delete_hosted) {
+		refuse_method(
+		    r, r->route.reads | (r->route.writes & ~BIT(HTTP_DELETE)),
+		    "deleting is switched off here (\"delete\": "
+		    "false)");
+		return false;
+	}
+	return permit(r, ACTION_DELETE);
+}
+
+/* May it, with this name?  False: a reply has been sent. */
+static bool permit_named(struct request *r, enum action action)
+{
+	switch (action) {
+	case ACTION_PUSH:
+		return r->route.endpoint == ENDPOINT_UPLOAD ? permit_upload(r)
+							    : permit_push(r);
+	case ACTION_DELETE:
+		return permit_deletion(r);
+	case ACTION_PULL:
+		break;
+	}
+	return is_known(r) && permit(r, ACTION_PULL);
+}
+
+/* Of the endpoints without a repository those that tell of some. */
+static bool permit_nameless(struct request *r)
+{
+	if (r->route.endpoint != ENDPOINT_CATALOG &&
+	    r->route.endpoint != ENDPOINT_V1_SEARCH)
+		return true;
+	return permit(r, ACTION_PULL);
+}
+
 /* ---- the whole way ---- */
+
+static const struct handler *find_handler(const struct request *r,
+					  enum action action)
+{
+	enum endpoint endpoint = r->route.endpoint;
+
+	switch (action) {
+	case ACTION_PUSH:
+		return pushes[endpoint];
+	case ACTION_DELETE:
+		return deletes[endpoint];
+	case ACTION_PULL:
+		break;
+	}
+	return r->names.kind == NAMES_HOSTED ? hosted[endpoint]
+					     : mirrored[endpoint];
+}
 
 static void go(struct request *r)
 {
+	enum action action;
+
 	if (!route(r))
 		return;
+	action = action_of(r);
 	if (r->route.reference == REFERENCE_DIGEST)
 		memcpy(r->witness, r->route.ref, sizeof(r->witness));
 	if (r->route.name[0] && r->route.endpoint != ENDPOINT_EXTENSIONS) {
-		if (!resolve_name(r))
+		if (!resolve_name(r) || !permit_named(r, action))
 			return;
 		look_up_repo(r);
+	} else if (!permit_nameless(r)) {
+		return;
 	}
-	r->handler = handlers[r->route.endpoint];
-	assert(r->handler);
+	r->handler = find_handler(r, action);
+	assert(r->handler); /* route() lets nothing pass that has none */
 	r->handler->start(r);
 }
 

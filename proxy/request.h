@@ -61,6 +61,9 @@ struct request {
 
 	struct route route;
 	struct names_answer names;
+	/* Of a push to a claimed name: the mirrored repository behind it,
+	 * whose content it may build on; kind 0: none (permit_push). */
+	struct names_answer shadow;
 	const struct conf_upstream *up; /* of a mirrored name; in conf */
 	uint64_t repo_id;               /* 0: never seen */
 	char ns[REPO_HOST_MAX + 1];     /* as sent, for OCI-Namespace */
@@ -105,6 +108,13 @@ void request_may_see(struct request *r, void (*next)(struct request *r));
  * there.  False: nothing to hide, and no reply has been sent.
  */
 bool request_hide(struct request *r) MUST_CHECK;
+/*
+ * May what the mirrored repository `mirror` holds be shown to this client, as
+ * far as is known?  For pushes that build on it: what is not known costs them
+ * an upload, and nobody is asked.
+ */
+bool request_sees_now(const struct request *r,
+		      const struct names_answer *mirror) MUST_CHECK;
 /* For request.c: what it waits for. */
 void request_see_release(struct request *r);
 
@@ -118,6 +128,19 @@ uint64_t request_repo(struct request *r, struct index_txn *txn);
  * was sent.  (request_names.c)
  */
 enum err request_resolve(struct request *r, const char *ns) MUST_CHECK;
+/*
+ * The same for another name that this request speaks of (the source of a
+ * mount), into *out and without a change of `r`.  ERR_INVALID: no repository's
+ * path, or as names_resolve() says.
+ */
+enum err request_resolve_other(struct request *r, const char *name,
+			       struct names_answer *out) MUST_CHECK;
+/*
+ * Between reply_begin() and reply_send() of a push that has claimed its name:
+ * where that hides a mirrored repository (`shadow`), it is logged, and the
+ * reply says so in a Warning.
+ */
+void request_claimed(struct request *r, const struct names_answer *shadow);
 /* When the loop of `s` has stopped. */
 void request_names_free(struct serve *s);
 

@@ -123,19 +123,51 @@ static void ask(struct request *r, enum visibility mark,
 		   REQUEST_MAGIC, answered);
 }
 
-/* The repository's mark, and whether it is too old to stand alone. */
+/* A repository's mark, and whether it is too old to stand alone. */
+static enum visibility judge(const struct repo_row *row, uint64_t check_ms,
+			     bool *old)
+{
+	uint64_t now = wall_ms();
+
+	*old = row->visibility == VIS_UNKNOWN || row->marked_ms > now ||
+	       now - row->marked_ms >= check_ms;
+	return row->visibility;
+}
+
 static enum visibility read_mark(struct request *r, bool *old)
 {
 	struct index_txn *txn = index_read(cache_index(r->server->cache));
 	struct repo_row row = {.visibility = VIS_UNKNOWN};
-	uint64_t id = request_repo(r, txn), now = wall_ms();
+	uint64_t id = request_repo(r, txn);
 
 	if (!id || repo_get(txn, id, &row) != ERR_OK)
 		row.visibility = VIS_UNKNOWN;
 	index_read_end(txn);
-	*old = row.visibility == VIS_UNKNOWN || row.marked_ms > now ||
-	       now - row.marked_ms >= r->up->public_check_ms;
-	return row.visibility;
+	return judge(&row, r->up->public_check_ms, old);
+}
+
+bool request_sees_now(const struct request *r,
+		      const struct names_answer *mirror)
+{
+	const struct conf_upstream *up = conf_upstream_find(
+	    r->conf, mirror->upstream, strlen(mirror->upstream));
+	struct repo_row row = {.visibility = VIS_UNKNOWN};
+	enum visibility mark;
+	struct index_txn *txn;
+	uint64_t id;
+	bool old;
+
+	if (!up || up->private_content == CONF_PRIVATE_SHARE)
+		return up != NULL;
+	txn = index_read(cache_index(r->server->cache));
+	if (repo_id(txn, mirror->upstream, mirror->repo, &id) != ERR_OK ||
+	    repo_get(txn, id, &row) != ERR_OK)
+		row.visibility = VIS_UNKNOWN;
+	index_read_end(txn);
+	mark = judge(&row, up->public_check_ms, &old);
+	if (up->credentials == CONF_CRED_NONE)
+		return mark != VIS_PRIVATE;
+	return mark == VIS_PUBLIC && !old;
 }
 
 void request_may_see(struct request *r, void (*next)(struct request *r))

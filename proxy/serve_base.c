@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The endpoints without a repository: /v2/, the operators', and those that a
- * mirror only declines. */
+/* The endpoints without a repository: /v2/, its extensions, the operators'. */
 #include "cache/cache.h"
 #include "proxy/metrics.h"
 #include "proxy/reply.h"
@@ -71,13 +70,6 @@ static void extensions(struct request *r)
 	reply_text(r, 200, "application/json", "{\"extensions\":[]}\n");
 }
 
-static void declined(struct request *r)
-{
-	reply_error(r, 404, CODE_UNSUPPORTED,
-		    "a mirror neither lists its repositories nor searches them",
-		    NULL);
-}
-
 static void start(struct request *r)
 {
 	switch (r->route.endpoint) {
@@ -97,7 +89,7 @@ static void start(struct request *r)
 		extensions(r);
 		break;
 	default:
-		declined(r); /* the catalog, v1's ping and search */
+		assert(!"not one of these endpoints");
 		break;
 	}
 }

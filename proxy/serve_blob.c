@@ -9,11 +9,12 @@
  *      │          └─ stored by now: LOOKUP  └──► PASS
  *      └─ HEAD: the size from an edge, else ASK
  */
-#include "cache/blob.h"
+#include "proxy/blob_open.h"
 #include "proxy/blob_send.h"
 #include "proxy/flight.h"
 #include "proxy/freshness_read.h"
 #include "proxy/mirror.h"
+#include "proxy/permit.h"
 
 /* A lookup that is overtaken (stored, then dropped, then fetched ...) is made
  * again, but not for ever. */
@@ -41,78 +42,23 @@ static void show(struct request *r)
 
 /* ---- OPEN ---- */
 
-struct open_job {
-	struct job job;
-	struct cache *cache;
-	struct digest dg;
-	enum err err;
-	struct why why;
-	struct blob *blob;
-};
-
-static void open_run(struct job *job)
-{
-	struct open_job *o = container_of(job, struct open_job, job);
-
-	o->err = blob_pin(o->cache, &o->dg, &o->blob, &o->why);
-}
-
 static void opened(struct request *r, struct blob *blob)
 {
 	struct blob_state *st = state_of(r);
 
 	st->reply.blob = blob;
 	st->reply.size = blob_size(blob);
-	cache_touch(r->server->cache, &r->route.digest);
 	show(r);
-}
-
-static void open_done(struct job *job, void *object)
-{
-	struct open_job *o = container_of(job, struct open_job, job);
-	struct request *r = object;
-
-	if (!r) {
-		if (o->blob)
-			blob_unpin(&o->blob);
-	} else if (!o->err) {
-		opened(r, o->blob);
-	} else if (o->err == ERR_NOT_FOUND || o->err == ERR_CORRUPT) {
-		look_up(r); /* the record has gone: it is a miss now */
-	} else {
-		reply_err(r, o->err, CODE_BLOB_UNKNOWN, 0, &o->why);
-	}
-	free(o);
-}
-
-static void open_blob(struct request *r)
-{
-	struct blob *blob = blob_pin_hot(r->server->cache, &r->route.digest);
-	struct open_job *o;
-
-	if (blob) {
-		opened(r, blob);
-		return;
-	}
-	o = xcalloc(1, sizeof(*o));
-	o->cache = r->server->cache;
-	o->dg = r->route.digest;
-	o->job.lane = JOB_SYNC;
-	o->job.run = open_run;
-	o->job.done = open_done;
-	o->job.home = r->loop;
-	o->job.to = r->handle;
-	o->job.magic = REQUEST_MAGIC;
-	job_submit(r->server->jobs, &o->job);
 }
 
 /* A stored blob that this repository has. */
 static void serve_stored(struct request *r)
 {
+	struct blob_opening how = {r->route.digest, opened, look_up};
 	struct blob_state *st = state_of(r);
 
 	if (!r->is_head) {
-		open_blob(r);
+		blob_open(r, &how);
 		return;
 	}
 	st->reply.size = st->lookup.size;
@@ -332,7 +278,10 @@ static void start(struct request *r)
 	struct blob_state *st = xcalloc(1, sizeof(*st));
 
 	r->state = st;
-	if (blob_reply_init(&st->reply, r))
+	if (permit_begins_push(r))
+		reply_error(r, 404, CODE_BLOB_UNKNOWN,
+			    "this repository holds nothing here", NULL);
+	else if (blob_reply_init(&st->reply, r))
 		look_up(r);
 }
 

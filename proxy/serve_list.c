@@ -10,27 +10,22 @@
  */
 #include "cache/cache.h"
 #include "proxy/freshness.h"
-#include "proxy/list_text.h"
+#include "proxy/list_page.h"
 #include "proxy/mirror.h"
 #include "proxy/reply.h"
 
-/* Tags in one page at most, whatever `n` says. */
-#define PAGE_MAX 10000
 #define OCI_INDEX "application/vnd.oci.image.index.v1+json"
 
 struct list_state {
 	/* the question */
 	char query[ASK_QUERY_MAX]; /* tags: as upstream gets it */
-	uint64_t n;                /* tags: at most so many */
-	bool has_n;
-	char last[TAG_MAX + 128]; /* tags: after this one, decoded */
-	bool has_last;
+	struct list_ask ask;       /* tags: as it is for us */
 	char type[MEDIA_TYPE_MAX]; /* referrers: "" = all */
 	uint64_t asked_us;
 
 	/* the reply */
 	struct list_page page;
-	char next[ASK_QUERY_MAX]; /* query of the next page, without ns */
+	char next[LIST_NEXT_MAX]; /* query of the next page, without ns */
 	struct why warning;       /* "" = fresh */
 };
 
@@ -51,23 +46,6 @@ static enum api_code unknown_code(const struct request *r)
 
 /* ---- SHOW ---- */
 
-/*
- * Distribution-spec, "Content Discovery": the link "MUST" hold the next page.
- * Relative and with the client's own path, because clients refuse another
- * host, and know this repository by their name for it.
- */
-static void add_link(struct request *r)
-{
-	const struct list_state *st = state_of(r);
-	const struct span path = r->head->path;
-	char ns[3 * sizeof(r->ns)];
-	bool has_ns = r->ns[0] && list_escape(r->ns, ns, sizeof(ns));
-
-	reply_header(r, "Link", "<%.*s?%s%s%s>; rel=\"next\"", (int)path.len,
-		     path.ptr, st->next, has_ns ? "&ns=" : "",
-		     has_ns ? ns : "");
-}
-
 static void send_page(struct request *r)
 {
 	struct list_state *st = state_of(r);
@@ -78,7 +56,7 @@ static void send_page(struct request *r)
 	reply_header(r, "Content-Type", "%s",
 		     is_tags(r) ? "application/json" : OCI_INDEX);
 	if (st->next[0])
-		add_link(r);
+		list_page_link(r, st->next);
 	if (st->type[0])
 		reply_header(r, "OCI-Filters-Applied", "artifactType");
 	if (st->warning.text[0])
@@ -155,7 +133,7 @@ static void read_list(struct request *r, struct buffer *STEALS in)
 
 	l->in = in;
 	l->tags = is_tags(r);
-	l->none = st->has_n && st->n == 0;
+	l->none = st->ask.has_n && st->ask.n == 0;
 	memcpy(l->name, r->route.name, sizeof(l->name));
 	memcpy(l->type, st->type, sizeof(l->type));
 	l->job.lane = JOB_DATA;
@@ -169,54 +147,20 @@ static void read_list(struct request *r, struct buffer *STEALS in)
 
 /* ---- what is held ---- */
 
-struct held_tags {
-	struct list_text text;
-	uint64_t max;
-	bool more;
-	char first[TAG_MAX + 1], last[TAG_MAX + 1];
-};
-
-static bool add_tag(void *arg, const char *tag, size_t len,
-		    const struct tag_row *row)
-{
-	struct held_tags *h = arg;
-
-	if (row->state == TAG_GONE || !tag_valid(tag, len))
-		return true;
-	h->more = h->text.n >= h->max;
-	if (h->more)
-		return false;
-	snprintf(h->last, sizeof(h->last), "%.*s", (int)len, tag);
-	if (!h->text.n)
-		memcpy(h->first, h->last, sizeof(h->first));
-	list_tags_add(&h->text, tag, len);
-	return true;
-}
-
 /* False: none. */
 static bool held_tags(struct request *r, struct index_txn *txn,
 		      struct list_state *st)
 {
-	struct held_tags h = {.max = st->has_n ? st->n : PAGE_MAX};
-	enum err err;
-
-	list_tags_begin(&h.text, r->route.name);
-	err = tag_walk(txn, r->repo_id, st->has_last ? st->last : NULL, add_tag,
-		       &h);
-	list_tags_end(&h.text);
-	/* A page after the last tag is an answer as well. */
-	if (err != ERR_OK || (!h.text.n && !h.more && !st->has_last)) {
-		list_text_release(&h.text);
+	if (list_page_tags(txn, r->repo_id, r->route.name, &st->ask, &st->page,
+			   st->next) != ERR_OK)
 		return false;
-	}
-	if (h.more && h.max)
-		snprintf(st->next, sizeof(st->next), "n=%" PRIu64 "&last=%s",
-			 h.max, h.last);
-	memcpy(st->page.first, h.first, sizeof(h.first));
-	st->page.text = h.text.text;
-	st->page.len = h.text.len;
-	st->page.n = h.text.n;
-	return true;
+	/* A page after the last tag is an answer as well. */
+	if (st->page.n || st->next[0] || st->ask.has_last ||
+	    (st->ask.has_n && !st->ask.n))
+		return true;
+	free(st->page.text);
+	st->page.text = NULL;
+	return false;
 }
 
 static bool add_referrer(void *arg, const struct digest *dg UNUSED,
@@ -299,7 +243,7 @@ static bool take_next(struct request *r, const char *next)
 	struct list_state *st = state_of(r);
 	struct why why;
 
-	if (st->has_n && st->n == 0)
+	if (st->ask.has_n && st->ask.n == 0)
 		return true; /* no more of nothing */
 	if (list_query(span_of(next), drop, st->next, sizeof(st->next)) ==
 	    ERR_OK)
@@ -371,41 +315,6 @@ static void ask(struct request *r)
 
 /* ---- START ---- */
 
-static void refuse_page(struct request *r, const char *sentence)
-{
-	reply_error(r, 400, CODE_PAGINATION_NUMBER_INVALID, sentence, NULL);
-}
-
-/* `n` and `last`.  False: a reply has been sent. */
-static bool read_page(struct request *r)
-{
-	struct list_state *st = state_of(r);
-	struct span value;
-	unsigned times = http_query_find(r->head->query, "n", &value);
-	enum err err;
-
-	if (times == 1) {
-		err = span_uint(value, &st->n);
-		if (err == ERR_TOO_BIG)
-			st->n = PAGE_MAX;
-		else if (err != ERR_OK)
-			times = 2;
-		st->has_n = true;
-		st->n = MIN(st->n, (uint64_t)PAGE_MAX);
-	}
-	if (times > 1) {
-		refuse_page(r, "the parameter n is not one number");
-		return false;
-	}
-	times = http_query_find(r->head->query, "last", &value);
-	st->has_last = times > 0;
-	if (times && !request_query(r, "last", st->last, sizeof(st->last))) {
-		refuse_page(r, "the parameter last is not one tag");
-		return false;
-	}
-	return true;
-}
-
 /*
  * Upstream's query: all of the client's, because some registries page by
  * parameters of their own.  Of no tags one is asked for, since what registries
@@ -418,13 +327,15 @@ static bool make_query(struct request *r)
 	char rest[ASK_QUERY_MAX - 32];
 
 	if (list_query(r->head->query, drop, rest, sizeof(rest)) != ERR_OK) {
-		refuse_page(r, "the query is too long, or has bytes that may "
-			       "not be in one");
+		reply_error(r, 400, CODE_PAGINATION_NUMBER_INVALID,
+			    "the query is too long, or has bytes that may not "
+			    "be in one",
+			    NULL);
 		return false;
 	}
-	if (st->has_n)
+	if (st->ask.has_n)
 		snprintf(st->query, sizeof(st->query), "n=%" PRIu64 "%s%s",
-			 MAX(st->n, (uint64_t)1), rest[0] ? "&" : "", rest);
+			 MAX(st->ask.n, (uint64_t)1), rest[0] ? "&" : "", rest);
 	else
 		memcpy(st->query, rest, sizeof(rest));
 	return true;
@@ -432,8 +343,10 @@ static bool make_query(struct request *r)
 
 static void start_tags(struct request *r)
 {
-	r->state = xcalloc(1, sizeof(struct list_state));
-	if (read_page(r) && make_query(r))
+	struct list_state *st = xcalloc(1, sizeof(*st));
+
+	r->state = st;
+	if (list_page_read(r, &st->ask) && make_query(r))
 		ask(r);
 }
 

@@ -17,6 +17,7 @@
 #include "proxy/freshness_read.h"
 #include "proxy/manifest_send.h"
 #include "proxy/mirror.h"
+#include "proxy/permit.h"
 
 #define FETCHES_MAX 2
 
@@ -102,6 +103,23 @@ static void take_unstored(struct manifest_state *st,
 
 /* ---- refusals ---- */
 
+/*
+ * Nothing comes from upstream.  The HEAD that a push begins with asks whether
+ * there is something to skip; a denial or an outage says that there is not,
+ * and as itself would end the push.
+ */
+static void refuse(struct request *r, enum err err, uint64_t retry_after_s,
+		   const struct why *why)
+{
+	bool silent = err == ERR_DENIED || err == ERR_TIMEOUT ||
+		      err == ERR_UNAVAILABLE || err == ERR_BAD_UPSTREAM;
+
+	if (silent && permit_begins_push(r))
+		reply_error(r, 404, CODE_MANIFEST_UNKNOWN, why->text, NULL);
+	else
+		reply_err(r, err, CODE_MANIFEST_UNKNOWN, retry_after_s, why);
+}
+
 static void reply_denied(struct request *r)
 {
 	freshness_reply_denied(r, &state_of(r)->facts, CODE_MANIFEST_UNKNOWN);
@@ -181,10 +199,10 @@ static void tag_failed(struct request *r, enum err err, uint64_t retry_after_s,
 		reply_gone(r, why);
 		break;
 	case FRESHNESS_DENIED:
-		reply_err(r, ERR_DENIED, CODE_MANIFEST_UNKNOWN, 0, why);
+		refuse(r, ERR_DENIED, 0, why);
 		break;
 	default:
-		reply_err(r, err, CODE_MANIFEST_UNKNOWN, retry_after_s, why);
+		refuse(r, err, retry_after_s, why);
 		break;
 	}
 }
@@ -227,8 +245,7 @@ static void digest_answered(struct request *r, const struct mirror_answer *a)
 		if (st->only_yes)
 			reply_denied(r);
 		else
-			reply_err(r, a->err, CODE_MANIFEST_UNKNOWN,
-				  a->retry_after_s, &a->why);
+			refuse(r, a->err, a->retry_after_s, &a->why);
 		return;
 	}
 	if (a->body) {

@@ -2,14 +2,17 @@
 #include "proxy/server.h"
 
 #include "cache/cache.h"
+#include "proxy/chores.h"
 #include "proxy/control.h"
 #include "proxy/control_commands.h"
+#include "proxy/hook.h"
 #include "proxy/listen.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
 #include "proxy/mirror.h"
 #include "proxy/request.h"
 #include "proxy/sockets.h"
+#include "proxy/upload_session.h"
 
 #include <pthread.h>
 
@@ -71,6 +74,7 @@ static void set_conn_limits(struct conn_limits *to, const struct conf *conf)
 {
 	store(&to->head_ms, conf->server.head_ms);
 	store(&to->idle_ms, conf->server.idle_ms);
+	store(&to->body_stall_ms, conf->server.body_stall_ms);
 	store(&to->write_stall_ms, conf->server.write_stall_ms);
 	store(&to->linger_ms, conf->server.lingering_close_ms);
 	store(&to->max_head_bytes, conf->server.max_head_bytes);
@@ -127,6 +131,7 @@ static enum err open_cache(struct server *s, const struct conf *conf,
 	    .min_free_bytes = conf->cache.min_free_bytes,
 	    .max_inline_bytes = conf->cache.inline_manifest_max_bytes,
 	    .max_open_blobs = conf->cache.open_blobs,
+	    .grace_ms = conf->collect.grace_ms,
 	    .event = on_cache_event,
 	    .event_arg = s,
 	};
@@ -243,9 +248,12 @@ static void start_all(struct server *s, struct conf *conf,
 		      struct sockets *sockets)
 {
 	start_jobs(s, conf);
+	s->uploads = sessions_new(s->cache, s->jobs);
 	make_serve_loops(s, conf);
 	make_acceptor(s, conf, sockets);
 	s->mirror = mirror_new(s);
+	s->hooks = hooks_new(s);
+	hooks_reload(s->hooks);
 	server_metrics(s);
 	mirror_start(s->mirror);
 	for (unsigned i = 0; i < s->n_serves; i++)
@@ -255,6 +263,7 @@ static void start_all(struct server *s, struct conf *conf,
 	acceptor_start(s->acceptor);
 	loop_start(s->accept_loop);
 	start_recovery(s);
+	s->chores = chores_new(s);
 }
 
 enum err server_start(struct server *s, struct conf *conf, struct why *why)
@@ -315,13 +324,17 @@ void server_reload(struct server *s, struct conf *conf)
 	set_conn_limits(&s->conn_limits, conf);
 	acceptor_set_max(s->acceptor, most_connections(s, conf));
 	cache_set_min_free(s->cache, conf->cache.min_free_bytes);
+	cache_set_grace(s->cache, conf->collect.grace_ms);
 	mirror_reload(s->mirror);
+	hooks_reload(s->hooks);
 	hand_out(s, conf);
 }
 
 void server_tick(struct server *s)
 {
 	cache_flush_recency(s->cache);
+	sessions_tick(s->uploads);
+	chores_tick(s->chores);
 }
 
 /* ---- stopping ---- */
@@ -394,12 +407,16 @@ void server_stop(struct server *s)
 	control_stop(s->control);
 	stop_serve_loops(s);
 	mirror_stop(s->mirror);
+	cache_settle(s->cache); /* its answers are letters to loops */
 	control_free(&s->control);
 	acceptor_free(&s->acceptor);
 	free_serve_loops(s);
 	loop_free(&s->accept_loop);
 	mirror_free(&s->mirror);
+	hooks_free(&s->hooks);
+	sessions_free(&s->uploads);
 	jobs_free(&s->jobs);
+	chores_free(&s->chores);
 	cache_close(&s->cache);
 	conf_unref(&s->conf_start);
 	conf_unref(&s->conf_now);

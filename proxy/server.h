@@ -12,9 +12,12 @@
 #include "proxy/loop.h"
 
 struct cache;
-struct mirror;   /* proxy/mirror.h: everything that asks upstreams */
-struct control;  /* proxy/control.h */
-struct acceptor; /* proxy/listen.h */
+struct mirror;          /* proxy/mirror.h: everything that asks upstreams */
+struct control;         /* proxy/control.h */
+struct chores;          /* proxy/chores.h */
+struct acceptor;        /* proxy/listen.h */
+struct upload_sessions; /* proxy/upload_session.h */
+struct hooks;           /* proxy/hook.h */
 
 /* What a serve loop keeps for its connections.  Own loop, but for the
  * atomics. */
@@ -35,12 +38,15 @@ struct serve {
 struct server {
 	struct cache *cache;
 	struct jobs *jobs;
+	struct upload_sessions *uploads;
 	struct mirror *mirror;
+	struct hooks *hooks;
 	struct serve *serves;
 	unsigned n_serves;
 	struct loop *accept_loop;
 	struct acceptor *acceptor;
 	struct control *control;
+	struct chores *chores;
 	struct conn_limits conn_limits;
 	uint64_t files;          /* RLIMIT_NOFILE */
 	bool metrics_apart;      /* /metrics has listeners of its own */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The numbers that are asked for when somebody looks at /metrics. */
 #include "cache/cache.h"
+#include "cache/event.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
 #include "proxy/server.h"
@@ -71,6 +72,16 @@ static int64_t waiting_jobs(void *arg, unsigned a)
 	return jobs_waiting(s->jobs, (enum job_lane)a);
 }
 
+static int64_t waiting_events(void *arg, unsigned a UNUSED)
+{
+	const struct server *s = arg;
+	struct index_txn *txn = index_read(cache_index(s->cache));
+	uint64_t n = event_count(txn);
+
+	index_read_end(txn);
+	return (int64_t)n;
+}
+
 static int64_t dropped_lines(void *arg UNUSED, unsigned a UNUSED)
 {
 	return (int64_t)log_dropped();
@@ -86,5 +97,6 @@ void server_metrics(struct server *s)
 	metrics_call(METRIC_INDEX_OPS, index_ops, s);
 	metrics_call(METRIC_INDEX_WAITING, index_waiting, s);
 	metrics_call(METRIC_JOBS_WAITING, waiting_jobs, s);
+	metrics_call(METRIC_NOTIFICATIONS_WAITING, waiting_events, s);
 	metrics_call(METRIC_LOG_DROPPED, dropped_lines, s);
 }

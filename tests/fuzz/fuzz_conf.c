@@ -22,8 +22,21 @@ static void check_upstream(const struct conf *conf,
 	(void)conf_redirect_allowed(up, "10.0.0.1", 443, NULL);
 }
 
+static void check_hook(const struct conf_hook *hook)
+{
+	assert(hook->name && hook->url && strncmp(hook->url, "http", 4) == 0);
+	assert(hook->retry_min_ms <= hook->retry_max_ms);
+	for (size_t i = 0; i < hook->headers.n; i++)
+		assert(!strpbrk(hook->headers.v[i].value, "\r\n"));
+	(void)conf_hook_wants(hook, "team/app");
+}
+
 static void check_conf(const struct conf *conf)
 {
+	(void)conf_tag_is_immutable(conf, "team/app", "v1");
+	(void)conf_is_sparse(conf, "team/app");
+	for (size_t i = 0; i < conf->notifications.endpoints.n; i++)
+		check_hook(&conf->notifications.endpoints.v[i]);
 	assert(conf->data[0] == '/' && conf->control[0] == '/');
 	assert(conf->listen.n > 0 && conf->server.loops > 0);
 	assert(!conf->default_upstream ||

@@ -22,8 +22,11 @@ CONFINED = {
         "proxy/ask_list.c",
         "proxy/ask_referrers.c",
         "proxy/credential_file.c",
+        "proxy/export_write.c",
+        "proxy/foreign_oci.c",
         "proxy/list_text.c",
         "proxy/question.c",
+        "proxy/search_text.c",
         "proxy/token_text.c",
     },
     "<event2/": {

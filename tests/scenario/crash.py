@@ -110,7 +110,7 @@ def arm(daemon, fault):
 def die(daemon, fault, act=None):
     """
     Start, act(), and see it killed: at that point, at that passage, by
-    nothing else.
+    nothing else.  `fault` may have others, complete, ahead of it.
     """
     arm(daemon, f"{fault}:kill")
     daemon.start(wait=act is not None)
@@ -120,6 +120,7 @@ def die(daemon, fault, act=None):
         status = daemon.process.wait(10 * SLOW)
     except subprocess.TimeoutExpired:
         status = "no end"
+    fault = fault.split(",")[-1]
     said = f"fault: {fault}:kill"
     assert said in daemon.log(), f"{fault} was never passed"
     assert status == -signal.SIGKILL, f"{fault}: {status}"

@@ -9,7 +9,6 @@ run.
 """
 
 import os
-import re
 import shutil
 
 import pytest
@@ -19,7 +18,7 @@ import content
 import crash
 from content import MIB
 from crash import NAME, World, dice, die
-from daemon import ROOT, wait_until
+from daemon import wait_until
 
 KILLS = int(os.environ.get("ENTREPOT_KILLS") or 100)
 
@@ -236,10 +235,3 @@ def test_pull_does_not_wait_for_start_up_to_hash(up, new_entrepot, point):
     world.pull(daemon)
     check_fetched(world, missing)
     crash.check_kept(daemon, world)
-
-
-def test_every_fault_point_is_killed_at():
-    """The list in cache/fault.h and the one here are the same."""
-    header = (ROOT / "cache" / "fault.h").read_text()
-    names = re.findall(r"^\tX\((\w+)\)", header, re.M)
-    assert sorted(names) == sorted(POINTS)

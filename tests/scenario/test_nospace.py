@@ -122,30 +122,6 @@ def test_reason_is_logged_once(up, full, image):
 
 # ---- a small disk that really fills ----
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 12 MiB; needs root, as CI has."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    image = tmp_path / "small.img"
-    with open(image, "wb") as file:
-        file.truncate(24 * MIB)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)],
-                   check=True, capture_output=True)
-    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(folder)],
-                             capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none",
-                        str(folder)], check=True, capture_output=True)
-    yield folder
-    for _ in range(100):
-        if subprocess.run(["umount", str(folder)], capture_output=True,
-                          check=False).returncode == 0:
-            return
-        time.sleep(0.05)
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def fill(folder, leave=0):
     """Write a file until the disk is full but for `leave` bytes."""
     path = folder / "ballast"

@@ -568,6 +568,51 @@ def test_refresh_without_a_daemon(entrepot):
     assert "--config" in done.stderr
 
 
+def test_ls_counts_what_each_repository_holds(up, new_up, new_entrepot, image):
+    quay = new_up()
+    entrepot = new_entrepot({"docker.io": up, "quay.io": quay})
+    assert entrepot.command("ls").stdout == ""
+    quay.put_image("org/app", "1", image)
+    up.put_image(NAME, "1", image)
+    up.put_image(NAME, "2", image)
+    other = content.make_image([10], "other")
+    up.put_image(NAME, "3", other)
+    for tag in ("1", "2", "3"):
+        entrepot.manifest(NAME, tag)
+    entrepot.manifest("quay.io/org/app", "1")
+    entrepot.blob(NAME, other.layers[0].digest)
+    entrepot.wait_stored(other.layers[0])
+    done = entrepot.command("ls")
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines() == [
+        f"docker.io/{NAME}  mirror  tags 3  manifests 2  blobs 1",
+        "quay.io/org/app  mirror  tags 1  manifests 1  blobs 0"]
+
+
+def test_ls_of_many_repositories(up, entrepot, image):
+    names = sorted(f"org/app{i}-{'x' * 200}" for i in range(600))
+    for name in names:
+        up.put_image(name, "1", image)
+        assert entrepot.manifest(name, "1").status == 200
+    done = entrepot.command("ls")
+    assert done.returncode == 0, done
+    assert [line.split()[0] for line in done.stdout.splitlines()] == \
+        [f"docker.io/{name}" for name in names]
+
+
+def test_a_name_that_nobody_hosts_cannot_be_released(up, entrepot, image):
+    up.put_image(NAME, "1", image)
+    entrepot.manifest(NAME, "1")
+    for name in ("team/app", NAME):
+        done = entrepot.command("rm", "--release", name)
+        assert done.returncode == 1 and name in done.stderr, done
+    for words in ((), (NAME,), ("--release",), ("--release", "Not A Name"),
+                  ("--release", NAME, NAME)):
+        done = entrepot.command("rm", *words)
+        assert done.returncode == 2 and done.stderr, words
+    assert entrepot.manifest(NAME, "1").verdict == "hit"
+
+
 def test_control_socket_takes_nonsense(entrepot):
     for data in (b"\0" * 100_000, b"{" * 5000 + b"\n", b"\n", b""):
         sock = socket.socket(socket.AF_UNIX)

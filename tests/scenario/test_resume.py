@@ -220,7 +220,9 @@ def test_killed_many_times(up, entrepot, blob):
     entrepot.may_leave_partials = False
     client.check_blob(entrepot.blob(NAME, blob.digest), blob)
     entrepot.wait_stored(blob)
-    assert up.bytes_sent(blob.digest) <= 1.02 * blob.size
+    # The map follows the bytes, a MiB at a time: a kill between the two has
+    # the last MiB come again.  Without maps it would be three.
+    assert up.bytes_sent(blob.digest) <= blob.size + 2 * MIB
 
 
 def test_partial_whose_bytes_were_changed_is_found_out(up, entrepot, blob):

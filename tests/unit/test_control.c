@@ -71,11 +71,36 @@ static void flood(struct control_call *call, unsigned n UNUSED,
 	flood_on(call);
 }
 
+/* What the descriptor that came has in it. */
+static void show_fd(struct control_call *call, unsigned n UNUSED,
+		    char *const *words UNUSED)
+{
+	int fd = control_take_fd(call);
+	char text[64] = "";
+
+	if (fd >= 0) {
+		CHECK(pread(fd, text, sizeof(text) - 1, 0) >= 0);
+		CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
+		close(fd);
+	}
+	control_print(call, "%s", fd >= 0 ? text : "none");
+	CHECK(control_take_fd(call) == -1);
+	control_end(call, 0, "%s", "");
+}
+
+static void progress(struct control_call *call, unsigned n UNUSED,
+		     char *const *words UNUSED)
+{
+	control_progress(call, 1, 3, "a\nb");
+	control_print(call, "between");
+	control_progress(call, 2, 0, "");
+	control_end(call, 0, "%s", "");
+}
+
 static const struct control_command commands[] = {
-    {"echo", echo, NULL},
-    {"fail", fail, NULL},
-    {"hang", hang, hang_gone},
-    {"flood", flood, NULL},
+    {"show-fd", show_fd, NULL}, {"progress", progress, NULL},
+    {"echo", echo, NULL},       {"fail", fail, NULL},
+    {"hang", hang, hang_gone},  {"flood", flood, NULL},
 };
 
 static void thread_ended(void *arg)
@@ -153,7 +178,78 @@ static bool wait_for(const unsigned *counter, unsigned want)
 	return false;
 }
 
+static int descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void note_progress(void *arg, uint64_t done, uint64_t of,
+			  const char *text)
+{
+	char *to = arg;
+	size_t len = strlen(to);
+
+	snprintf(to + len, 64 - len, "%u/%u<%s>", (unsigned)done, (unsigned)of,
+		 text ? text : "line");
+}
+
 /* ---- tests ---- */
+
+static void descriptor_goes_with_the_command(void)
+{
+	const char *words[] = {"show-fd"}, *others[] = {"echo"};
+	char name[] = "/tmp/test_control.XXXXXX";
+	struct control_question q = {.n_words = 1, .words = words};
+	struct control *c = control_up();
+	int fd = mkstemp(name), before;
+	struct why why;
+
+	CHECK(write(fd, "bytes", 5) == 5 && unlink(name) == 0);
+	CHECK(ask(1, words, &why) == ERR_OK);
+	CHECK_STR(printed, "none\n");
+	before = descriptors();
+	q.fd = fd;
+	q.out = tmpfile();
+	free(last);
+	CHECK(control_ask_with(path, &q, &status, &last, &why) == ERR_OK);
+	rewind(q.out);
+	CHECK(fgets(printed, sizeof(printed), q.out));
+	CHECK_STR(printed, "bytes\n");
+	/* A command that does not want it closes it none the less. */
+	q.words = others;
+	free(last);
+	CHECK(control_ask_with(path, &q, &status, &last, &why) == ERR_OK);
+	fclose(q.out);
+	control_free(&c);
+	CHECK(descriptors() < before);
+	close(fd);
+}
+
+static void progress_is_told_apart_from_what_is_printed(void)
+{
+	const char *words[] = {"progress"};
+	char seen[64] = "";
+	struct control_question q = {.n_words = 1,
+				     .words = words,
+				     .fd = -1,
+				     .progress = note_progress,
+				     .arg = seen};
+	struct control *c = control_up();
+	struct why why;
+
+	CHECK(ask(1, words, &why) == ERR_OK); /* nobody wants to know */
+	CHECK_STR(printed, "between\n");
+	q.out = tmpfile();
+	free(last);
+	CHECK(control_ask_with(path, &q, &status, &last, &why) == ERR_OK);
+	fclose(q.out);
+	CHECK_STR(seen, "1/3<a b>0/0<line>2/0<>");
+	control_free(&c);
+}
 
 static void command_prints_lines_and_ends_with_its_status(void)
 {
@@ -404,6 +500,8 @@ int main(void)
 	snprintf(path, sizeof(path), "%s/control.sock", folder);
 	log_set_level(LOG_ERROR);
 	RUN(command_prints_lines_and_ends_with_its_status);
+	RUN(descriptor_goes_with_the_command);
+	RUN(progress_is_told_apart_from_what_is_printed);
 	RUN(unknown_command_is_2);
 	RUN(words_that_cannot_be_sent_are_refused_by_the_client);
 	RUN(nobody_there_is_said_so);

@@ -309,6 +309,64 @@ static void names_that_do_not_fit_are_invalid(void)
 	CHECK(got.row == 7 && got.detail.text[0]);
 }
 
+static void row_4_tells_a_claim_from_a_pattern(void)
+{
+	struct names_answer got;
+
+	CHECK(names_resolve(&full, "mine/app", NULL, &got) == ERR_OK);
+	CHECK(got.row == 4 && got.claimed);
+	CHECK(names_resolve(&full, "team/app", NULL, &got) == ERR_OK);
+	CHECK(got.row == 4 && !got.claimed);
+	CHECK(names_resolve(&full, "other/app", NULL, &got) == ERR_OK);
+	CHECK(got.row == 6 && !got.claimed);
+}
+
+/* A claim is asked of only where row 4 may hold. */
+static void a_claim_gives_way_to_the_rows_before_it(void)
+{
+	struct names_conf conf = full;
+	struct names_answer got;
+
+	CHECK(names_resolve(&conf, "mine/app", "docker.io", &got) == ERR_OK);
+	CHECK(got.row == 1 && got.kind == NAMES_MIRROR && !got.claimed);
+	CHECK(names_resolve(&conf, "mine/app", "mirror.lan", &got) == ERR_OK);
+	CHECK(got.row == 4 && got.claimed);
+	conf.mirror_of = "docker.io";
+	CHECK(names_resolve(&conf, "mine/app", NULL, &got) == ERR_OK);
+	CHECK(got.row == 6 && got.kind == NAMES_MIRROR && !got.claimed);
+	conf = full;
+	conf.claimed_arg = (char[]){"quay.io/org/img"};
+	conf.n_hosted = 0;
+	CHECK(names_resolve(&conf, "quay.io/org/img", NULL, &got) == ERR_OK);
+	CHECK(got.row == 3 && got.kind == NAMES_MIRROR);
+	conf.claimed_arg = (char[]){"example.com/img"};
+	CHECK(names_resolve(&conf, "example.com/img", NULL, &got) == ERR_OK);
+	CHECK(got.row == 4 && got.claimed);
+}
+
+static void a_shadow_is_what_row_6_would_give(void)
+{
+	struct names_conf conf = full;
+	struct names_answer got;
+
+	CHECK(names_shadow(&conf, "mine/app", &got));
+	CHECK(got.row == 6 && got.kind == NAMES_MIRROR);
+	CHECK_STR(got.upstream, "docker.io");
+	CHECK_STR(got.repo, "mine/app");
+	CHECK(names_shadow(&conf, "mine", &got));
+	CHECK_STR(got.repo, "library/mine");
+
+	/* another host's, and none at all */
+	CHECK(!names_shadow(&conf, "example.com/img", &got));
+	CHECK(got.kind == 0);
+	conf.mirror_of = "docker.io";
+	CHECK(!names_shadow(&conf, "mine/app", &got));
+	conf = full;
+	conf.default_upstream = NULL;
+	CHECK(!names_shadow(&conf, "mine/app", &got));
+	CHECK(got.kind == 0);
+}
+
 int main(void)
 {
 	RUN(row_1_ns_is_a_configured_upstream);
@@ -323,5 +381,8 @@ int main(void)
 	RUN(aliases_need_their_upstream);
 	RUN(a_name_beats_anothers_alias);
 	RUN(names_that_do_not_fit_are_invalid);
+	RUN(row_4_tells_a_claim_from_a_pattern);
+	RUN(a_claim_gives_way_to_the_rows_before_it);
+	RUN(a_shadow_is_what_row_6_would_give);
 	return unit_done();
 }

@@ -72,9 +72,11 @@ void request_log(const struct request *r UNUSED, enum log_level level UNUSED,
 static struct http_head head;
 static const struct conf_upstream docker = {.name = (char[]){"docker.io"}};
 
+static struct conf conf;
+
 static struct request request(void)
 {
-	struct request r = {.head = &head, .up = &docker};
+	struct request r = {.head = &head, .up = &docker, .conf = &conf};
 
 	memset(&sent, 0, sizeof(sent));
 	memset(&head, 0, sizeof(head));
@@ -323,6 +325,29 @@ static void refusals_close(void)
 	check_error(body_text(), len, "UNSUPPORTED", "too long", NULL);
 }
 
+static void a_page_of_a_listed_origin_may_read_a_reply(void)
+{
+	char *origins[] = {(char[]){"https://ui.example"}};
+	struct request r = request();
+
+	conf.cors.origins = (struct conf_strings){origins, 1};
+	head.headers[head.n_headers++] = (struct http_header){
+	    span_of("Origin"), span_of("https://ui.example")};
+	reply_error(&r, 404, CODE_NAME_UNKNOWN, "no", NULL);
+	CHECK(has("\r\nVary: Origin\r\n"));
+	CHECK(has("\r\nAccess-Control-Allow-Origin: https://ui.example\r\n"));
+	CHECK(has("Docker-Content-Digest"));
+	CHECK(!has("Access-Control-Allow-Credentials"));
+
+	/* another's gets nothing, but caches hear that it depends */
+	r.replied = false;
+	head.headers[0].value = span_of("https://evil.example");
+	reply_error(&r, 404, CODE_NAME_UNKNOWN, "no", NULL);
+	CHECK(has("\r\nVary: Origin\r\n"));
+	CHECK(!has("Access-Control-"));
+	conf.cors.origins.n = 0;
+}
+
 int main(void)
 {
 	RUN(a_small_reply_is_whole);
@@ -338,5 +363,6 @@ int main(void)
 	RUN(failures_keep_their_sentence);
 	RUN(denials_do_not_tell_private_from_missing);
 	RUN(refusals_close);
+	RUN(a_page_of_a_listed_origin_may_read_a_reply);
 	return unit_done();
 }

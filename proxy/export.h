@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROXY_EXPORT_H
+#define PROXY_EXPORT_H
+/*
+ * Images into a tar file that is an OCI image layout, a step at a time.
+ *
+ *   export_new -> export_step* (while it says that there is more) ->
+ * export_free
+ *
+ *   PLAN   for each name: what it stands for, and what goes with that
+ *          (export_plan.c)
+ *   WRITE  oci-layout, index.json, each blob, proven again as it is read
+ *          (export_write.c)
+ *
+ * An image goes out whole or not at all; of an index the platforms that are
+ * held.  What refers to an image goes with it.  Entries of index.json are named
+ * "NAME:TAG", and "NAME@DIGEST" where there is no tag: so an import brings
+ * each back to its place.
+ */
+#include "cache/cache.h"
+#include "proxy/conf.h"
+
+struct export;
+
+/* `names`: NAME (all its tags), NAME:TAG, NAME@DIGEST, as clients call them;
+ * copied.  `fd`, a regular file that is empty, is taken in every case. */
+struct export *export_new(struct cache *c, struct conf *conf, unsigned n,
+			  char *const *names, int STEALS fd) MUST_CHECK;
+/* Do some of it.  False: it is done, or cannot go on.  Worker. */
+bool export_step(struct export *ex) MUST_CHECK;
+
+/* As those of proxy/import.h. */
+char *export_take_lines(struct export *ex);
+void export_progress(const struct export *ex, uint64_t *done, uint64_t *of,
+		     char *text, size_t size);
+bool export_is_whole(const struct export *ex, char *last, size_t size);
+void export_free(struct export **ex);
+
+#endif

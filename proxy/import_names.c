@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whose is a name that an import brings?  Hosted is what rows 4 and 7 of the
+ * name table answer, and what row 6 does, but for library/: an import is the
+ * explicit act of whoever has the machine, so it claims.  With `as_mirror` all
+ * is that upstream's.  Everything else is left, with what would take it.
+ */
+#include "proxy/import_int.h"
+
+#define LIBRARY "library/"
+
+static bool is_claimed(void *arg, const char *name)
+{
+	struct index_txn *txn = index_read(cache_index(arg));
+	bool claimed = hosted_is_claimed(txn, name);
+
+	index_read_end(txn);
+	return claimed;
+}
+
+static struct names_conf table_of(struct import *im)
+{
+	struct names_conf table = *conf_names_table(im->names);
+
+	table.claimed = is_claimed;
+	table.claimed_arg = im->c;
+	return table;
+}
+
+bool import_names_check(struct import *im)
+{
+	struct names_conf table = table_of(im);
+	struct names_answer a;
+
+	if (!im->as_mirror)
+		return true;
+	if (names_resolve(&table, "any", im->as_mirror, &a) == ERR_OK &&
+	    a.row == 1)
+		return true;
+	(void)why_set(&im->why, ERR_INVALID,
+		      "--as-mirror %.100s: it is not a configured upstream; "
+		      "\"upstreams\": {\"%.100s\": {}} would make it one",
+		      im->as_mirror, im->as_mirror);
+	return false;
+}
+
+static bool leave(struct import *im, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static bool leave(struct import *im, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	import_say(im, "left: %s", text);
+	im->left++;
+	return false;
+}
+
+/* The pattern that would host `name` and its neighbours; of the official
+ * images only the one, the others shall stay mirrored. */
+static void suggest(const char *name, char out[REPO_PATH_MAX + 4])
+{
+	size_t first = strcspn(name, "/");
+
+	if (!name[first] || strncmp(name, LIBRARY, strlen(LIBRARY)) == 0)
+		snprintf(out, REPO_PATH_MAX + 4, "%s", name);
+	else
+		snprintf(out, REPO_PATH_MAX + 4, "%.*s/**", (int)first, name);
+}
+
+/* Rows 3, 5, and 6 below library/. */
+static bool leave_row(struct import *im, const char *name,
+		      const struct names_answer *a)
+{
+	char pattern[REPO_PATH_MAX + 4];
+	int first = (int)strcspn(name, "/");
+
+	suggest(name, pattern);
+	if (a->row == 3)
+		return leave(im,
+			     "%s is a mirror of %s/%s here; --as-mirror %s "
+			     "would take it",
+			     name, a->upstream, a->repo, a->upstream);
+	if (a->row == 6)
+		return leave(im,
+			     "%s is a mirror of %s/%s here; \"hosted\": "
+			     "[\"%s\"] would host it, or --as-mirror %s would "
+			     "take it",
+			     name, a->upstream, a->repo, pattern, a->upstream);
+	if (!repo_name_valid(name, strlen(name)))
+		return leave(im,
+			     "%s is of another registry; --as-mirror %.*s "
+			     "would take it, with \"upstreams\": {\"%.*s\": "
+			     "{}}",
+			     name, first, name, first, name);
+	return leave(im,
+		     "%s begins with another registry's host; \"hosted\": "
+		     "[\"%s\"] would host it, or --as-mirror %.*s would take "
+		     "it, with \"upstreams\": {\"%.*s\": {}}",
+		     name, pattern, first, name, first, name);
+}
+
+/* A claim that hides what pulls have had by that name until now. */
+static void warn_hidden(struct import *im, const char *name,
+			const struct names_answer *a)
+{
+	import_say(im,
+		   "%s will be hosted here and hide %s/%s; entrepot rm "
+		   "--release undoes it once it is empty",
+		   name, a->upstream, a->repo);
+}
+
+static bool take_hosted(struct import *im, const char *name,
+			struct import_target *to)
+{
+	struct names_conf table = table_of(im);
+	struct names_answer a;
+	enum err err = names_resolve(&table, name, NULL, &a);
+
+	/* What row 6 makes of it need not fit; the name itself does. */
+	if (err != ERR_OK && a.row != 6)
+		return leave(im, "%s: %s", name, a.detail.text);
+	if (a.kind == NAMES_UNKNOWN || a.row == 3 ||
+	    (a.row == 6 && strncmp(name, LIBRARY, strlen(LIBRARY)) == 0))
+		return leave_row(im, name, &a);
+	if (!repo_name_valid(name, strlen(name)))
+		return leave(im, "%s is no name that can be hosted", name);
+	if (a.row == 6 && err == ERR_OK)
+		warn_hidden(im, name, &a);
+	snprintf(to->repo, sizeof(to->repo), "%.*s", REPO_NAME_MAX, name);
+	return true;
+}
+
+/* With ns it is asked for at that upstream, whatever its first component; so
+ * another host at its front has to be told apart here. */
+static bool take_mirrored(struct import *im, const char *name,
+			  struct import_target *to)
+{
+	struct names_conf table = table_of(im);
+	struct names_answer a;
+	size_t first = repo_first_component(name, strlen(name));
+	enum err err = names_resolve(&table, name, im->as_mirror, &a);
+
+	if (err != ERR_OK)
+		return leave(im, "%s: %s", name, a.detail.text);
+	if (name[first] && component_is_host(name, first) &&
+	    strcmp(a.repo, name) == 0)
+		return leave(im,
+			     "%s is not of %s; --as-mirror %.*s would take it",
+			     name, a.upstream, (int)first, name);
+	snprintf(to->host, sizeof(to->host), "%s", a.upstream);
+	snprintf(to->repo, sizeof(to->repo), "%s", a.repo);
+	return true;
+}
+
+bool import_name(struct import *im, size_t i)
+{
+	const char *name = foreign_repo(im->foreign, i);
+	struct import_target *to = &im->targets[i];
+
+	if (im->as_mirror)
+		return take_mirrored(im, name, to);
+	return take_hosted(im, name, to);
+}

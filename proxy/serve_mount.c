@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cross-repository mounts: POST ?mount=<digest>&from=<name>, or without
+ * `from`.  A blob that is not there is no error: the client uploads it.
+ */
+#include "proxy/serve_upload.h"
+
+#include "cache/hosted.h"
+#include "proxy/hook.h"
+#include "proxy/reply.h"
+
+#include <semaphore.h>
+
+struct mount {
+	struct job job;
+	struct cache *cache;
+	struct digest dg;
+	bool anywhere;
+	char to[REPO_NAME_MAX + 1];
+	char from_host[REPO_HOST_MAX + 1], from_name[REPO_NAME_MAX + 1];
+	struct hosted_result result;
+	struct hooks *hooks;
+	struct hook_list events;
+	sem_t committed;
+};
+
+/* ---- worker ---- */
+
+static void committed(void *arg, const struct hosted_result *result)
+{
+	struct mount *m = arg;
+
+	m->result = *result;
+	sem_post(&m->committed);
+}
+
+/* Where it comes from is known only if the client has said so. */
+static void add_event(struct mount *m)
+{
+	char from[REPO_PATH_MAX + 1] = "";
+	struct hook_target t = {
+	    .action = CONF_EVENT_MOUNT,
+	    .repo = m->to,
+	    .from = from,
+	    .media_type = "application/octet-stream",
+	    .dg = &m->dg,
+	    .is_blob = true,
+	};
+	struct index_txn *txn = index_read(cache_index(m->cache));
+	struct blob_row row;
+
+	t.has_size = blob_get(txn, &m->dg, &row) == ERR_OK;
+	t.size = t.has_size ? row.size : 0;
+	index_read_end(txn);
+	if (!m->anywhere)
+		snprintf(from, sizeof(from), "%s%s%s", m->from_host,
+			 m->from_host[0] ? "/" : "", m->from_name);
+	hook_list_add(&m->events, &t);
+}
+
+static void run(struct job *job)
+{
+	struct mount *m = container_of(job, struct mount, job);
+	struct mount_ask ask = {
+	    .to = {.repo = m->to, .claims = true},
+	    .dg = m->dg,
+	    .from_host = m->anywhere ? NULL : m->from_host,
+	    .from_name = m->anywhere ? NULL : m->from_name,
+	};
+
+	add_event(m);
+	hook_list_into(&m->events, &ask.to);
+	sem_init(&m->committed, 0, 0);
+	cache_mount_blob(m->cache, &ask, committed, m);
+	while (sem_wait(&m->committed) < 0)
+		continue;
+	sem_destroy(&m->committed);
+}
+
+/* ---- loop ---- */
+
+static void done(struct job *job, void *object)
+{
+	struct mount *m = container_of(job, struct mount, job);
+	struct request *r = object;
+
+	if (m->events.n && !m->result.err)
+		hooks_wake(m->hooks);
+	hook_list_release(&m->events);
+	if (r && m->result.err)
+		upload_start(r);
+	else if (r)
+		upload_created(r);
+	free(m);
+}
+
+/* Where to mount from.  False: from nowhere. */
+static bool find_source(struct request *r, struct mount *m)
+{
+	struct names_answer from;
+	struct span value;
+	char name[REPO_PATH_MAX + 1];
+
+	if (http_query_find(r->head->query, "from", &value) == 0) {
+		m->anywhere = true;
+		return true;
+	}
+	if (!request_query(r, "from", name, sizeof(name)) ||
+	    request_resolve_other(r, name, &from) != ERR_OK ||
+	    from.kind == NAMES_UNKNOWN)
+		return false;
+	if (from.kind == NAMES_MIRROR && !request_sees_now(r, &from))
+		return false;
+	if (from.kind == NAMES_MIRROR)
+		snprintf(m->from_host, sizeof(m->from_host), "%s",
+			 from.upstream);
+	snprintf(m->from_name, sizeof(m->from_name), "%s", from.repo);
+	return true;
+}
+
+bool upload_mount(struct request *r)
+{
+	struct upload_state *st = upload_state(r);
+	struct digest dg;
+	struct mount *m;
+
+	if (!request_query(r, "mount", st->digest, sizeof(st->digest)) ||
+	    digest_parse(st->digest, strlen(st->digest), &dg) != ERR_OK)
+		return false;
+	m = xcalloc(1, sizeof(*m));
+	if (!find_source(r, m)) {
+		free(m);
+		return false;
+	}
+	m->cache = r->server->cache;
+	m->hooks = r->server->hooks;
+	if (hooks_want(r->conf, CONF_EVENT_MOUNT, r->names.repo))
+		hook_list_init(&m->events, r);
+	m->dg = dg;
+	snprintf(m->to, sizeof(m->to), "%s", r->names.repo);
+	m->job.lane = JOB_SYNC;
+	m->job.run = run;
+	m->job.done = done;
+	m->job.home = r->loop;
+	m->job.to = r->handle;
+	m->job.magic = REQUEST_MAGIC;
+	job_submit(r->server->jobs, &m->job);
+	return true;
+}
