@@ -6,6 +6,9 @@
 # Each package that cannot be installed is named, on stderr and in FILE, and
 # makes the exit status 1.
 #
+# deps.sh --go-client NAME: print where `clients` puts crane or regctl; exit
+# status 1 if it is not there and, for want of Go, will not be.
+#
 # Groups: build, check, clients, lint, fuzz, bench.
 set -u
 
@@ -22,6 +25,8 @@ packages_of()
 		echo "python3 python3-pytest openssl procps util-linux"
 		echo "node-llhttp"
 		echo "mount e2fsprogs iproute2"
+		# What their stores and layouts are like, import learns there.
+		echo "docker-registry skopeo"
 		;;
 	clients)
 		echo "docker.io containerd runc podman buildah skopeo"
@@ -66,6 +71,57 @@ installed()
 	test "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = \
 		installed
 }
+
+# ---- clients that no package carries: from their Go modules ----
+
+GO_CLIENTS="github.com/google/go-containerregistry/cmd/crane@v0.20.7
+github.com/regclient/regclient/cmd/regctl@v0.9.2"
+GO_MINOR=24
+
+# Where `package@version` goes: outside the tree, once for all of them.
+go_place()
+{
+	name=${1##*/}
+	echo "${XDG_CACHE_HOME:-/var/tmp}/entrepot-$name/${name%@*}"
+}
+
+# A Go that is new enough, or nothing.
+go_command()
+{
+	for go in go /usr/local/go/bin/go /usr/lib/go-1.*/bin/go; do
+		minor=$("$go" env GOVERSION 2>/dev/null |
+			sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+		if [ "${minor:-0}" -ge "$GO_MINOR" ]; then
+			echo "$go"
+			return
+		fi
+	done
+	return 1
+}
+
+# Nobody else's folder is believed.
+go_install()
+{
+	place=$(go_place "$1")
+	mkdir -p "${place%/*}" && [ -O "${place%/*}" ] || return 1
+	[ -x "$place" ] && return
+	echo "   installing by go: $1"
+	GOBIN=${place%/*} GOTOOLCHAIN=local GOFLAGS=-mod=mod \
+		"$go" install "$1" >&2
+}
+
+if [ "${1:-}" = --go-client ]; then
+	for package in $GO_CLIENTS; do
+		case $package in
+		*/"$2"@*) ;;
+		*) continue ;;
+		esac
+		go_place "$package"
+		[ -x "$(go_place "$package")" ] || go_command >/dev/null
+		exit
+	done
+	exit 2
+fi
 
 # ---- as root ----
 
@@ -139,6 +195,26 @@ wanted()
 	done
 }
 
+status=0
+lacks()
+{
+	echo "deps.sh: cannot install $1" >&2
+	echo "$1" >>"$missing_to"
+	status=1
+}
+
+case " $* " in
+*" clients "*)
+	if go=$(go_command); then
+		for package in $GO_CLIENTS; do
+			go_install "$package" || lacks "$package"
+		done
+	else
+		echo "   no Go 1.$GO_MINOR here: crane and regctl are not run"
+	fi
+	;;
+esac
+
 command -v apt-get >/dev/null || {
 	echo "deps.sh: no apt-get here: install by hand what is missing" >&2
 	echo "apt-get itself" >"$missing_to"
@@ -146,7 +222,7 @@ command -v apt-get >/dev/null || {
 }
 
 todo=$(wanted "$@") || exit 2
-[ -n "$todo" ] || exit 0
+[ -n "$todo" ] || exit $status
 
 if [ "$(id -u)" = 0 ]; then
 	echo "   installing by apt: $todo"
@@ -160,11 +236,7 @@ else
 	echo "deps.sh: not root, and there is no sudo" >&2
 fi
 
-status=0
 for package in $todo; do
-	installed "$package" && continue
-	echo "deps.sh: cannot install $package" >&2
-	echo "$package" >>"$missing_to"
-	status=1
+	installed "$package" || lacks "$package"
 done
 exit $status

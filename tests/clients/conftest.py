@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import images as image_set  # noqa: E402
+import pushes  # noqa: E402
 from mirror import Mirror  # noqa: E402
 from registry import Registry  # noqa: E402
 from world import World, unmount_below  # noqa: E402
@@ -27,14 +28,21 @@ class TooLong(BaseException):
     pass
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): it may take so long")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
     """No test hangs the suite."""
+    mark = item.get_closest_marker("limit")
+    limit_s = mark.args[0] if mark else LIMIT_S
+
     def ring(*_):
-        raise TooLong(f"longer than {LIMIT_S} s")
+        raise TooLong(f"longer than {limit_s} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -119,7 +127,7 @@ def new_mirror(hub, quay, tmp_path, logs, clean_up):
 
     def make(**options):
         mirror = Mirror(tmp_path / "m", {"docker.io": hub, "quay.io": quay},
-                        **options)
+                        **options).host("acme/**")
         made.append(mirror)
         logs["entrepot"] = mirror.daemon.log_file
         return mirror.start()
@@ -133,6 +141,12 @@ def new_mirror(hub, quay, tmp_path, logs, clean_up):
 def mirror(new_mirror):
     """With the defaults: a tag is good for a minute."""
     return new_mirror()
+
+
+@pytest.fixture(scope="session")
+def kinds(images):
+    """{name: image} of every kind that is pushed."""
+    return pushes.kinds(images)
 
 
 @pytest.fixture

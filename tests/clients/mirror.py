@@ -50,6 +50,11 @@ class Mirror:
         self.daemon = Daemon(folder, config)
         self._marks = 0
 
+    def host(self, *patterns):
+        """These names live here, too."""
+        self.daemon.config.options({"hosted": list(patterns)})
+        return self
+
     def start(self):
         self.daemon.start()
         return self

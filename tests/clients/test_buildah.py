@@ -6,7 +6,9 @@ import json
 import pytest
 
 import flows
+import pushes
 from containers import Store, check_files, layout_host, layout_plain
+from pushes import AT
 
 SMALL = "docker.io/library/small:1"
 BIG = "docker.io/library/big:1"
@@ -79,3 +81,51 @@ def test_build(mirror, images, buildah, tmp_path, untouched):
     with open(f"{root}/sum", encoding="ascii") as text:
         assert text.read().split()[0] == \
             images.big.children[0].files["srv/large"]
+
+
+# ---- pushes ----
+
+@pytest.mark.parametrize("form, compression", [
+    ("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")])
+def test_push_of_what_was_built(form, compression, mirror, hub, images,
+                                buildah, tmp_path, untouched):
+    """Its base comes through the mirror at the same address."""
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "file").write_text("of mine\n")
+    (folder / "Containerfile").write_text(f"FROM {SMALL}\nCOPY file /mine\n")
+    buildah("build", "--format", "oci" if form == "oci" else "docker",
+            "--isolation", "chroot", "--tag",
+            "localhost/built", folder)
+    number = json.loads(buildah("inspect", "--type", "image",
+                                "localhost/built").stdout)["FromImageID"]
+    at_hub = hub.mark()
+    buildah("push", "--tls-verify=false", "--compression-format",
+            compression, "--format", form, "localhost/built",
+            f"docker://{AT}/acme/built:1")
+    made = pushes.check_pushed(mirror, "acme/built", "1")
+    assert made["config"]["digest"].endswith(number)
+    buildah.forget()
+    container = buildah("from", "--tls-verify=false",
+                        f"{AT}/acme/built:1").stdout.split()[-1]
+    root = buildah("mount", container).stdout.strip()
+    with open(f"{root}/mine", encoding="ascii") as text:
+        assert text.read() == "of mine\n"
+    check_files(root, images.small)
+    pushes.check_untouched(hub, at_hub, "acme/built")
+
+
+def test_push_of_a_list(mirror, images, buildah, untouched):
+    """Several platforms, made one list here."""
+    buildah("manifest", "create", "localhost/list")
+    for name in (SMALL, "docker.io/library/big:1"):
+        buildah("manifest", "add", "--all", "localhost/list",
+                f"docker://{name}")
+    buildah("manifest", "push", "--all", "--tls-verify=false",
+            "localhost/list", f"docker://{AT}/acme/list:1")
+    listed = mirror.daemon.manifest("acme/list", "1").json()["manifests"]
+    assert {one["digest"] for one in listed} == \
+        {child.digest for image in (images.small, images.big)
+         for child in image.children}
+    for one in listed:
+        pushes.check_pushed(mirror, "acme/list", one["digest"])

@@ -9,9 +9,11 @@ import time
 import pytest
 
 import flows
+import pushes
 from containers import check_files
 from images import TYPES
 from mirror import digests_of, template
+from pushes import AT
 from world import need, stop
 
 SMALL = "docker.io/library/small:1"
@@ -74,6 +76,10 @@ class Containerd:
                         *options, reference, check=check)
         self.transcript = done.stdout + done.stderr
         return done
+
+    def fetch(self, *words):
+        """All of it and no unpacking: a proof is no file system."""
+        self.ctr("content", "fetch", "--all-platforms", *words)
 
     def namespaces_heard(self):
         """OCI-Namespace of the answers; later versions pull in the daemon."""
@@ -197,3 +203,34 @@ def test_what_the_mirror_lacks_is_asked_of_the_registry(
     assert time.monotonic() - start < 20
     assert {line["status"] for line in mirror.since(at_mirror)} == {"404"}
     assert len(world.trap.connections) > before, everything.transcript
+
+
+# ---- pushes ----
+
+@pytest.mark.parametrize("kind", pushes.KINDS)
+def test_push_of_every_kind(kind, mirror, hub, kinds, everything, untouched):
+    """Pulled through the mirror, pushed to the registry, pulled back from
+    it; once more under another name, its layers are mounted."""
+    image = kinds[kind]
+    hub.push(f"kinds/{kind}", "1", image)
+    name, at_hub = f"{AT}/acme/{kind}:1", hub.mark()
+    everything.fetch("--hosts-dir", everything.hosts,
+                     f"docker.io/kinds/{kind}:1")
+    everything.ctr("images", "tag", f"docker.io/kinds/{kind}:1", name)
+    everything.ctr("images", "push", "--plain-http", name)
+    pushes.check_held(mirror, f"acme/{kind}", "1", image)
+    pushes.check_untouched(hub, at_hub, f"acme/{kind}")
+    everything.forget()
+    everything.fetch("--plain-http", name)
+    held = everything.ctr("content", "ls", "--quiet").stdout.split()
+    for blob in image.blobs:
+        assert blob.digest in held
+    again = f"{AT}/acme/again-{kind}:1"
+    at_mirror = mirror.mark()
+    everything.ctr("images", "tag", name, again)
+    everything.ctr("images", "push", "--plain-http", again)
+    pushes.check_held(mirror, f"acme/again-{kind}", "1", image)
+    granted = pushes.mounts(mirror.since(at_mirror))
+    assert all(f"from=acme%2F{kind}" in line["path"] or
+               f"from=acme/{kind}" in line["path"] for line in granted)
+    assert len(granted) >= len(image.layers if not image.children else [1])

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """dockerd with registry-mirrors: conf/clients/docker-daemon.json as it is."""
 
+import http.client
 import json
+import socket
 import time
+from urllib.parse import urlencode
 
 import pytest
 
 import flows
+import pushes
 from mirror import (assert_all_hits, assert_each_blob_once, assert_served,
                     digests_of, template)
+from pushes import AT
 from world import need, remove_cgroups, stop
 
 GROUP = "entrepot-test-docker"
@@ -59,6 +64,19 @@ class Docker:
         assert any(d.endswith(image.digest) for d in found["RepoDigests"])
         assert found["RootFS"]["Layers"] == \
             json.loads(here.config.data)["rootfs"]["diff_ids"]
+
+    def tag_often(self, source, name, tags):
+        """By its API, as a command for each takes its time."""
+        connection = http.client.HTTPConnection("docker")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(self.socket.removeprefix("unix://"))
+        for tag in tags:
+            connection.request("POST", f"/images/{source}/tag?" +
+                               urlencode({"repo": name, "tag": tag}))
+            answer = connection.getresponse()
+            assert answer.status == 201, answer.read()
+            answer.read()
+        connection.close()
 
     def forget(self):
         self.docker("image", "prune", "--all", "--force")
@@ -197,3 +215,68 @@ def test_cold_image_without_upstream_goes_to_the_next_endpoint(
     hub.start()
     docker.pull("small:1")
     docker.check("small:1", images.small)
+
+
+# ---- pushes ----
+
+# Docker before 23 cannot unpack zstd, and none has more layers than this.
+MOST_LAYERS = 125
+
+
+@pytest.mark.parametrize("kind", [
+    *(kind for kind in pushes.KINDS if kind not in ("zstd", "layers")),
+    # dockerd itself takes half a minute for each pull of it.
+    pytest.param("layers", marks=pytest.mark.limit(180))])
+def test_push_of_every_kind(kind, mirror, hub, kinds, docker, untouched):
+    """Pulled through the mirror, pushed to the registry and pulled back; the
+    second name's layers are mounted from the first's."""
+    hub.push(f"kinds/{kind}", "1", pushes.many_layers(MOST_LAYERS)
+             if kind == "layers" else kinds[kind])
+    docker.pull(f"kinds/{kind}:1")
+    number = docker.inspect(f"kinds/{kind}:1")["Id"]
+    at_hub = hub.mark()
+    for name in (f"{AT}/acme/{kind}:1", f"{AT}/acme/again-{kind}:1"):
+        at_mirror = mirror.mark()
+        docker.docker("tag", f"kinds/{kind}:1", name)
+        docker.docker("push", name)
+    granted = pushes.mounts(mirror.since(at_mirror))
+    assert granted and all(f"from=acme%2F{kind}&" in line["path"]
+                           for line in granted)
+    docker.forget()
+    for name in (f"acme/{kind}", f"acme/again-{kind}"):
+        made = pushes.check_pushed(mirror, name, "1")
+        assert made["config"]["digest"] == number
+        docker.pull(f"{AT}/{name}:1")
+        assert docker.inspect(f"{AT}/{name}:1")["Id"] == number
+    pushes.check_untouched(hub, at_hub, f"acme/{kind}", f"acme/again-{kind}")
+
+
+def test_push_of_200_tags(mirror, images, docker, untouched):
+    docker.pull("small:1")
+    number = docker.inspect("small:1")["Id"]
+    docker.tag_often("small:1", f"{AT}/acme/tags", pushes.TAGS)
+    docker.docker("push", "--all-tags", f"{AT}/acme/tags")
+    assert pushes.tags_of(mirror, "acme/tags") == pushes.TAGS
+    for tag in pushes.TAGS:
+        made = mirror.daemon.manifest("acme/tags", tag).json()
+        assert made["config"]["digest"] == number
+    docker.forget()
+    for tag in (pushes.TAGS[0], pushes.TAGS[-1]):
+        docker.pull(f"{AT}/acme/tags:{tag}")
+        assert docker.inspect(f"{AT}/acme/tags:{tag}")["Id"] == number
+
+
+def test_push_of_a_name_that_nobody_declared(mirror, hub, images, docker,
+                                             untouched):
+    """From this machine it becomes hosted, whatever the hub has later."""
+    docker.pull("small:1")
+    docker.docker("tag", "small:1", f"{AT}/fresh/app:1")
+    docker.docker("push", f"{AT}/fresh/app:1")
+    hub.push("fresh/app", "1", images.other)
+    docker.forget()
+    docker.pull(f"{AT}/fresh/app:1")
+    assert docker.inspect(f"{AT}/fresh/app:1")["Id"] == \
+        images.small.children[0].config.digest
+    docker.docker("tag", f"{AT}/fresh/app:1", f"{AT}/library/app:1")
+    done = docker.docker("push", f"{AT}/library/app:1", check=False)
+    assert done.returncode != 0 and "hosted" in done.stderr, done

@@ -7,7 +7,9 @@ import time
 import pytest
 
 import flows
+import pushes
 from containers import Store, check_files, layout_host, layout_plain
+from pushes import AT
 from world import remove_cgroups
 
 GROUP = "entrepot-test-podman"
@@ -99,3 +101,53 @@ def test_unknown_image_goes_to_the_registry(mirror, world, podman):
     assert time.monotonic() - start < 30
     assert {line["status"] for line in mirror.since(at_mirror)} == {"404"}
     assert len(world.trap.connections) > before, done.stderr
+
+
+# ---- pushes ----
+
+@pytest.mark.parametrize("kind", pushes.KINDS)
+def test_push_of_every_kind(kind, mirror, hub, kinds, podman, untouched):
+    """Pulled through the mirror, pushed to the registry and pulled back."""
+    hub.push(f"kinds/{kind}", "1", kinds[kind])
+    source, name = f"docker.io/kinds/{kind}:1", f"{AT}/acme/{kind}:1"
+    podman.pull(source)
+    number = podman.inspect(source)["Id"]
+    at_hub = hub.mark()
+    podman("push", "--tls-verify=false", source, name)
+    podman.forget()
+    made = pushes.check_pushed(mirror, f"acme/{kind}", "1")
+    assert made["config"]["digest"] == f"sha256:{number}"
+    podman("pull", "--tls-verify=false", name)
+    assert podman.inspect(name)["Id"] == number
+    pushes.check_untouched(hub, at_hub, f"acme/{kind}")
+
+
+def test_second_name_is_mounted(mirror, hub, images, podman, untouched):
+    podman.pull(BIG)
+    podman("push", "--tls-verify=false", BIG, f"{AT}/acme/one:1")
+    at_mirror = mirror.mark()
+    podman("push", "--tls-verify=false", BIG, f"{AT}/acme/two:1")
+    assert pushes.mounts(mirror.since(at_mirror))
+    pushes.check_pushed(mirror, "acme/two", "1")
+
+
+def test_push_of_what_was_pulled_through_the_same_name(
+        new_mirror, hub, images, podman, untouched):
+    """The mirror's copy becomes the hosted one, and stays when the hub's tag
+    moves."""
+    mirror = new_mirror(check="always")
+    hub.push("mine/app", "1", images.small)
+    name = f"{AT}/mine/app:1"
+    podman("pull", "--tls-verify=false", name)
+    number = podman.inspect(name)["Id"]
+    podman("push", "--tls-verify=false", name)
+    made = pushes.check_pushed(mirror, "mine/app", "1")
+    assert made["config"]["digest"] == f"sha256:{number}"
+    hub.push("mine/app", "1", images.newer)
+    podman.forget()
+    at_hub = hub.mark()
+    podman("pull", "--tls-verify=false", name)
+    assert podman.inspect(name)["Id"] == number
+    pushes.check_untouched(hub, at_hub, "mine/app")
+    podman("pull", "docker.io/mine/app:1")
+    assert podman.inspect("docker.io/mine/app:1")["Id"] != number

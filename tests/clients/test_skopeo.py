@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import flows
+import pushes
 from containers import layout_host, layout_plain
 from images import ELSEWHERE, HERE
 from mirror import (assert_each_blob_once, assert_each_manifest_once,
                     assert_served, digests_of)
+from pushes import AT
 from world import MIRROR, need
 
 SMALL = "docker.io/library/small:1"
@@ -148,3 +150,58 @@ def test_pulls_at_once_are_one_download(new_mirror, hub, images, tmp_path,
     verdicts = [line["verdict"] for line in lines
                 if line["path"].endswith(large.digest)]
     assert sorted(verdicts) == ["joined"] * (PULLERS - 1) + ["miss"]
+
+
+# ---- pushes ----
+
+PLAIN = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+
+
+@pytest.mark.parametrize("kind", pushes.KINDS)
+def test_push_of_every_kind(kind, mirror, hub, kinds, tmp_path, skopeo,
+                            untouched):
+    """From a folder, and back into another."""
+    image = kinds[kind]
+    source = pushes.write_dir(tmp_path / "from", image)
+    at_hub = hub.mark()
+    skopeo("copy", "--all", "--preserve-digests", *PLAIN, f"dir:{source}",
+           f"docker://{AT}/acme/{kind}:1")
+    pushes.check_held(mirror, f"acme/{kind}", "1", image)
+    skopeo("copy", "--all", "--preserve-digests", *PLAIN,
+           f"docker://{AT}/acme/{kind}:1", f"dir:{tmp_path / 'back'}")
+    assert (tmp_path / "back" / "manifest.json").read_bytes() == \
+        image.manifest.data
+    for blob in image.blobs:
+        check_blob(tmp_path / "back", blob)
+    assert not hub.since(at_hub)
+
+
+def test_copy_from_the_mirror_to_the_registry(mirror, hub, images, skopeo,
+                                              untouched):
+    """One daemon is both ends; what it holds is mounted or sent again."""
+    at_hub = hub.mark()
+    for name, image in (("small", images.small), ("big", images.big)):
+        skopeo("copy", "--all", "--preserve-digests", *PLAIN,
+               f"docker://{AT}/docker.io/library/{name}:1",
+               f"docker://{AT}/acme/{name}:1")
+        pushes.check_held(mirror, f"acme/{name}", "1", image)
+    pushes.check_untouched(hub, at_hub, "acme/small", "acme/big")
+    at_mirror = mirror.mark()
+    skopeo("copy", "--all", "--preserve-digests", *PLAIN,
+           f"docker://{AT}/acme/big:1", f"docker://{AT}/acme/again:1")
+    pushes.check_held(mirror, "acme/again", "1", images.big)
+    assert pushes.mounts(mirror.since(at_mirror))
+
+
+def test_delete(mirror, kinds, tmp_path, skopeo, untouched):
+    source = pushes.write_dir(tmp_path / "from", kinds["gzip"])
+    for tag in ("1", "2"):
+        skopeo("copy", *PLAIN, f"dir:{source}",
+               f"docker://{AT}/acme/gone:{tag}")
+    found = json.loads(skopeo("list-tags", "--tls-verify=false",
+                              f"docker://{AT}/acme/gone").stdout)
+    assert found["Tags"] == ["1", "2"]
+    # It deletes by digest: both tags go.
+    skopeo("delete", "--tls-verify=false", f"docker://{AT}/acme/gone:1")
+    assert pushes.tags_of(mirror, "acme/gone") == []
+    assert mirror.daemon.manifest("acme/gone", "2").status == 404

@@ -53,6 +53,16 @@ def need(*programs):
         "`tests/deps.sh clients` installs them"
 
 
+def go_client(name):
+    """The path of a client that no package carries."""
+    done = subprocess.run([ROOT / "tests/deps.sh", "--go-client", name],
+                          check=False, capture_output=True, text=True)
+    path = done.stdout.strip()
+    assert os.access(path, os.X_OK), \
+        f"not installed: {name}; `tests/deps.sh clients` installs it"
+    return path
+
+
 def _call(name, *arguments):
     if getattr(_libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
