@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 import servers
+from pushes import Pushes
 from servers import load, load_start
 
 from content import make_blob, make_image
@@ -37,7 +38,7 @@ CAP = 100e6  # bytes per second of the upstream, where it is capped
 median = statistics.median
 
 
-class Bench:
+class Bench(Pushes):
     def __init__(self, folder, rounds):
         self.folder = folder
         self.rounds = rounds
@@ -67,12 +68,20 @@ class Bench:
         config = Config(folder / "data").options({
             "log.level": "info", "access_log": False, "server.loops": loops,
             **options})
-        config.upstream("docker.io", up, check="10m")
+        if up:
+            config.upstream("docker.io", up, check="10m")
         # A session of its own, as the others have: where the kernel shares
         # cores out by session, one of the client's would be half a share.
         daemon = Daemon(folder, config, wrap=["setsid"])
         daemon.start()
         return daemon
+
+    def index_fill(self):
+        return os.environ.get("ENTREPOT_INDEX_FILL", servers.ROOT /
+                              "build/release/tools/index_fill")
+
+    def wrk(self, *arguments, **options):
+        return wrk(*arguments, **options)
 
     def shuffled(self, subjects):
         """[(name, thing)] in another order each time."""
@@ -332,11 +341,15 @@ class Bench:
         self.row(f"private memory, {what}", f"{used:.1f} MiB",
                  f"<= {bound} MiB", used <= bound)
 
-    def _peak(self, ours, processes):
+    def peak_while(self, ours, processes):
         peak = 0
         while any(p.poll() is None for p in processes):
             peak = max(peak, servers.private_mib(ours.pid))
             time.sleep(0.05)
+        return peak
+
+    def _peak(self, ours, processes):
+        peak = self.peak_while(ours, processes)
         for process in processes:
             process.communicate()
         return peak
@@ -354,14 +367,12 @@ class Bench:
 
     def startup(self):
         """To the first answer, with an index of a million blobs."""
-        tool = Path(os.environ.get("ENTREPOT_INDEX_FILL",
-                                   servers.ROOT / "build/release/tools/"
-                                   "index_fill"))
         up = self.upstream()
         ours = self.daemon("startup", up)
         ours.stop()
         self.note("making an index of 1,000,000 blobs ...")
-        subprocess.run([str(tool), str(ours.data), "1000000"], check=True)
+        subprocess.run([str(self.index_fill()), str(ours.data), "1000000"],
+                       check=True)
         taken = []
         ours.start()  # a port for good
         ours.stop()
@@ -381,7 +392,8 @@ class Bench:
                  f"{median(taken):.0f} ms", "<= 100 ms", median(taken) <= 100)
 
 
-ROWS = ("blob", "manifest", "p99", "cold", "once", "memory", "startup")
+ROWS = ("blob", "manifest", "p99", "cold", "once", "memory", "startup",
+        "push", "pushes", "small", "lists", "push_p99")
 
 
 def wrk(port, path, connections=64, seconds=2):
@@ -449,7 +461,7 @@ def main():
     bench = Bench(folder, args.rounds)
     begun = time.monotonic()
     try:
-        servers.build_load(folder)
+        servers.build_clients(folder)
         for name in args.rows:
             row = getattr(bench, name)
             print(f"\n{row.__doc__}", flush=True)

@@ -149,7 +149,32 @@ def idle_connections(port, count):
     return process
 
 
-def build_load(folder):
-    load.program = folder / "load"
-    subprocess.run(["gcc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-o",
-                    str(load.program), str(HERE / "load.c")], check=True)
+def push_start(port, path, lines, clients=1):
+    """Run the client that pushes `lines` (push.c) out of file `path`."""
+    process = subprocess.Popen([str(push.program), "-p", str(port), "-f",
+                                str(path), "-c", str(clients)],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)
+    process.stdin.write(lines)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def pushed(process):
+    """Its figures."""
+    got = json.loads(process.stdout.read())
+    assert process.wait() == 0 and not got["failed"], got
+    return got
+
+
+def push(*arguments, **options):
+    return pushed(push_start(*arguments, **options))
+
+
+def build_clients(folder):
+    for client in (load, push):
+        client.program = folder / client.__name__
+        subprocess.run(["gcc", "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-pthread",
+                        "-o", str(client.program),
+                        str(HERE / f"{client.__name__}.c")], check=True)
