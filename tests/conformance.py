@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 What `make conformance SUITE=PROGRAM` runs: the conformance suite of the OCI
-distribution specification (its conformance/ folder, built with `go build`)
+distribution specification (its conformance/ folder, a Go program)
 against a daemon of its own, on an empty store.
 
 The suite's table is printed as it is.  The exit status is the reports' and
