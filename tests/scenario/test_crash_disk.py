@@ -6,6 +6,7 @@ and the next pull is right without a restart.  Needs a build with fault points.
 """
 
 import re
+import shutil
 
 import pytest
 
@@ -186,7 +187,8 @@ def test_discard_that_fails(up, new_entrepot, point, action):
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])
 @pytest.mark.parametrize("point", ["recover_read", "recover_map",
-                                   "recover_unlink"])
+                                   "recover_unlink", "discard_map",
+                                   "discard_unlink"])
 def test_start_up_that_fails(up, new_entrepot, point, action):
     """What start-up could not do, the next one does."""
     world = World(up)
@@ -194,6 +196,10 @@ def test_start_up_that_fails(up, new_entrepot, point, action):
     before = "publish_commit" if point == "recover_read" else "publish_unlink"
     crash.die(daemon, f"{before}:1",
               lambda: world.try_pull(daemon))
+    if point in ("recover_map", "recover_unlink"):
+        # A map without its file is removed, not discarded.
+        path = next((daemon.data / "partial").rglob("*@*.map"))
+        shutil.copy(path, path.with_name(f"{'0' * 64}@docker.io.map"))
     crash.arm(daemon, f"{point}:1:{action}")
     daemon.start()
     wait_until(lambda: happened(daemon, point, action), 5)
