@@ -15,7 +15,7 @@ static void fetch_free(struct fetch *f)
 {
 	f->magic = 0;
 	LIST_REMOVE(f, link);
-	curl_multi_remove_handle(f->pool->multi, f->easy);
+	fetch_multi_remove(f->pool, f->easy);
 	curl_easy_cleanup(f->easy);
 	curl_slist_free_all(f->headers);
 	curl_slist_free_all(f->resolve);

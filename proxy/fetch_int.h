@@ -24,6 +24,7 @@ struct fetch_multi {
 	struct fetcher *fetcher;
 	CURLM *multi;
 	struct timer timer;
+	LIST_HEAD(, watch) watches;
 	unsigned running;
 };
 
@@ -94,6 +95,10 @@ void fetch_multi_release(struct fetch_multi *m);
 /* Find out which exchanges have ended, outside of libcurl: after whatever may
  * have moved one. */
 void fetch_multi_check(struct fetch_multi *m);
+/* Take an exchange out, whatever it was at.  libcurl (7.88) closes the socket of
+ * a connection attempt before it says that it needs no watching, when the
+ * number may be another thread's file: it is not watched from here on. */
+void fetch_multi_remove(struct fetch_multi *m, CURL *easy);
 
 /* ---- fetch.c ---- */
 

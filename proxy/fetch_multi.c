@@ -55,35 +55,61 @@ static int want_timer(CURLM *handle, long ms, void *arg)
 	return 0;
 }
 
-/* One event for each socket, kept by curl_multi_assign(). */
+struct watch {
+	LIST_ENTRY(watch) link;
+	CURL *easy; /* whose socket it is; compared only */
+	struct event *ev;
+};
+
+static void watch_free(struct watch *w)
+{
+	event_free(w->ev);
+	LIST_REMOVE(w, link);
+	free(w);
+}
+
+/* One watch for each socket, which curl_multi_assign() keeps, too. */
 static int want_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 		       void *sockp)
 {
 	struct fetch_multi *m = arg;
-	struct event *ev = sockp;
+	struct watch *w = sockp;
 	short events = EV_PERSIST;
 
-	(void)easy;
-	if (ev)
-		event_free(ev);
-	ev = NULL;
+	if (w)
+		watch_free(w);
+	w = NULL;
 	if (what != CURL_POLL_REMOVE) {
 		if (what & CURL_POLL_IN)
 			events |= EV_READ;
 		if (what & CURL_POLL_OUT)
 			events |= EV_WRITE;
-		ev = event_new(loop_base(m->fetcher->loop), fd, events,
-			       on_event, m);
-		assert(ev);
-		event_add(ev, NULL);
+		w = xcalloc(1, sizeof(*w));
+		w->easy = easy;
+		w->ev = event_new(loop_base(m->fetcher->loop), fd, events,
+				  on_event, m);
+		assert(w->ev);
+		event_add(w->ev, NULL);
+		LIST_INSERT_HEAD(&m->watches, w, link);
 	}
-	curl_multi_assign(m->multi, fd, ev);
+	curl_multi_assign(m->multi, fd, w);
 	return 0;
+}
+
+void fetch_multi_remove(struct fetch_multi *m, CURL *easy)
+{
+	struct watch *w;
+
+	LIST_FOREACH(w, &m->watches, link)
+		if (w->easy == easy)
+			event_del(w->ev);
+	curl_multi_remove_handle(m->multi, easy);
 }
 
 void fetch_multi_init(struct fetch_multi *m, struct fetcher *fr)
 {
 	m->fetcher = fr;
+	LIST_INIT(&m->watches);
 	m->multi = curl_multi_init();
 	assert(m->multi);
 	timer_init(&m->timer, fr->loop, on_timer, m);

@@ -51,9 +51,6 @@ SANITIZER_OPTIONS = {
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=98",
     "TSAN_OPTIONS": "exitcode=97:second_deadlock_stack=1",
 }
-# One file of known false alarms each, a reason beside every line.
-SUPPRESSIONS = {"TSAN_OPTIONS": "tests/tsan.supp",
-                "LSAN_OPTIONS": "tests/lsan.supp"}
 
 
 @dataclass
@@ -151,12 +148,7 @@ class Runner:
         env = {name: value for name, value in os.environ.items()
                if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS",
                                "MAKEOVERRIDES")}
-        options = dict(SANITIZER_OPTIONS)
-        for name, path in SUPPRESSIONS.items():
-            if (ROOT / path).exists():
-                options[name] = ":".join(filter(None, [
-                    options.get(name), f"suppressions={ROOT / path}"]))
-        for name, value in options.items():
+        for name, value in SANITIZER_OPTIONS.items():
             env[name] = ":".join(filter(None, [value, env.get(name)]))
         env["ENTREPOT_BIN"] = str(self.bin)
         env["ENTREPOT_STORE_CHECK"] = str(self.out / "tools" / "store_check")
