@@ -95,8 +95,8 @@ void fetch_multi_release(struct fetch_multi *m);
 /* Find out which exchanges have ended, outside of libcurl: after whatever may
  * have moved one. */
 void fetch_multi_check(struct fetch_multi *m);
-/* Take an exchange out, whatever it was at.  libcurl (7.88) closes the socket of
- * a connection attempt before it says that it needs no watching, when the
+/* Take an exchange out, whatever it was at.  libcurl (7.88) closes the socket
+ * of a connection attempt before it says that it needs no watching, when the
  * number may be another thread's file: it is not watched from here on. */
 void fetch_multi_remove(struct fetch_multi *m, CURL *easy);
 

@@ -100,7 +100,7 @@ void fetch_multi_remove(struct fetch_multi *m, CURL *easy)
 {
 	struct watch *w;
 
-	LIST_FOREACH(w, &m->watches, link)
+	LIST_FOREACH (w, &m->watches, link)
 		if (w->easy == easy)
 			event_del(w->ev);
 	curl_multi_remove_handle(m->multi, easy);
