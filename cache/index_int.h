@@ -6,9 +6,11 @@
  *
  *   index.c       the environment: opening, committing, how it is
  *   index_txn.c   a transaction: readers, rows in and out
+ *   index_memo.c  what a reader has looked up already
  *   index_log.c   the records that go into a log before a commit
  */
 #include "cache/index.h"
+#include "cache/index_memo.h"
 
 #include <lmdb.h>
 #include <pthread.h>
@@ -28,6 +30,7 @@ struct index_txn {
 	int rc;
 	uint64_t writes;
 	LIST_ENTRY(index_txn) link; /* index->readers */
+	struct index_memo *memo;    /* a reader's; NULL: a writer's */
 };
 
 struct index {

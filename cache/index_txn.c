@@ -67,6 +67,7 @@ static struct index_txn *reader_new(struct index *ix)
 	int rc;
 
 	txn->ix = ix;
+	txn->memo = xcalloc(1, sizeof(*txn->memo));
 	rc = pthread_setspecific(ix->reader_key, txn);
 	assert(rc == 0);
 	(void)rc;
@@ -106,6 +107,7 @@ static void reader_free(struct index_txn *txn)
 	assert(!txn->open);
 	if (txn->txn)
 		mdb_txn_abort(txn->txn);
+	free(txn->memo);
 	free(txn);
 }
 
@@ -132,16 +134,12 @@ void index_thread_done(struct index *ix)
 	reader_free(txn);
 }
 
-enum err index_get(struct index_txn *txn, enum index_table table,
-		   struct slice key, struct slice *payload)
+static enum err look_up(struct index_txn *txn, enum index_table table,
+			struct slice key, struct slice *payload)
 {
 	MDB_val k = val_of(key), val;
-	int rc;
+	int rc = mdb_get(txn->txn, txn->ix->dbi[table], &k, &val);
 
-	assert(txn->write || txn->open);
-	if (txn->rc)
-		return ERR_IO;
-	rc = mdb_get(txn->txn, txn->ix->dbi[table], &k, &val);
 	if (rc == MDB_NOTFOUND)
 		return ERR_NOT_FOUND;
 	if (rc) {
@@ -150,6 +148,32 @@ enum err index_get(struct index_txn *txn, enum index_table table,
 		return ERR_IO;
 	}
 	return unpack(txn->ix, &val, payload) ? ERR_OK : ERR_CORRUPT;
+}
+
+enum err index_get(struct index_txn *txn, enum index_table table,
+		   struct slice key, struct slice *payload)
+{
+	struct index_memo_row *row;
+	size_t snapshot;
+	enum err err;
+
+	assert(txn->write || txn->open);
+	if (txn->rc)
+		return ERR_IO;
+	if (txn->write)
+		return look_up(txn, table, key, payload);
+	snapshot = mdb_txn_id(txn->txn);
+	row = index_memo_place(txn->memo, table, key);
+	if (row && index_memo_is(row, snapshot, table, key)) {
+		if (!row->missing)
+			*payload = row->payload;
+		return row->missing ? ERR_NOT_FOUND : ERR_OK;
+	}
+	err = look_up(txn, table, key, payload);
+	if (row && (err == ERR_OK || err == ERR_NOT_FOUND))
+		index_memo_keep(row, snapshot, table, key, *payload,
+				err == ERR_NOT_FOUND);
+	return err;
 }
 
 /* Of `prefix` and `from`, the one that sorts last is where to begin. */

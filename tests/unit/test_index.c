@@ -106,6 +106,85 @@ static void what_is_put_is_there_after_reopening(void)
 	test_dir_remove();
 }
 
+/* ---- what a reader has looked up before ---- */
+
+#define MEMO_KEYS 300
+
+/* Some keys are longer than a reader remembers; some rows share a place. */
+static struct slice memo_key(unsigned i, char *out)
+{
+	size_t len = 4 + i % 11 * 11;
+
+	memset(out, 'k', len);
+	memcpy(out, &i, sizeof(i));
+	return slice_of(out, len);
+}
+
+static enum index_table memo_table(unsigned i)
+{
+	return i % 2 ? TABLE_BLOB : TABLE_TAG;
+}
+
+struct memo_write {
+	unsigned at, value; /* 0: delete */
+};
+
+static enum err memo_apply(struct index_txn *txn, void *arg)
+{
+	struct memo_write *w = arg;
+	char bytes[INDEX_KEY_MAX];
+	struct slice key = memo_key(w->at / 2, bytes);
+
+	if (w->value)
+		index_put(txn, memo_table(w->at), key,
+			  slice_of(&w->value, sizeof(w->value)));
+	else
+		index_del(txn, memo_table(w->at), key);
+	return ERR_OK;
+}
+
+static void check_memo_row(struct index *ix, unsigned at, unsigned value)
+{
+	struct index_txn *txn = index_read(ix);
+	char bytes[INDEX_KEY_MAX];
+	struct slice payload;
+	unsigned found = 0;
+	enum err err =
+	    index_get(txn, memo_table(at), memo_key(at / 2, bytes), &payload);
+
+	CHECK(err == (value ? ERR_OK : ERR_NOT_FOUND));
+	if (err == ERR_OK)
+		memcpy(&found, payload.ptr, sizeof(found));
+	CHECK(found == value);
+	index_read_end(txn);
+}
+
+static void what_was_looked_up_before_is_as_of_the_last_commit(void)
+{
+	unsigned model[MEMO_KEYS] = {0};
+	struct index *ix;
+
+	test_dir_make();
+	ix = open_index();
+	srand(7);
+	for (unsigned round = 1; round <= 400; round++) {
+		struct memo_write w = {(unsigned)rand() % MEMO_KEYS,
+				       rand() % 3 ? round : 0};
+
+		check_memo_row(ix, w.at, model[w.at]);
+		CHECK(test_write(ix, memo_apply, &w) == ERR_OK);
+		model[w.at] = w.value;
+		check_memo_row(ix, w.at, model[w.at]);
+		for (unsigned i = 0; i < 60; i++) {
+			unsigned at = (unsigned)rand() % MEMO_KEYS;
+
+			check_memo_row(ix, at, model[at]);
+		}
+	}
+	close_index(ix);
+	test_dir_remove();
+}
+
 struct reader_thread {
 	struct index *ix;
 	bool saw_old, saw_new;
@@ -926,6 +1005,7 @@ int main(void)
 	/* First: fault points are armed once, when one is first passed. */
 	RUN(a_record_without_a_commit_is_cut_off);
 	RUN(what_is_put_is_there_after_reopening);
+	RUN(what_was_looked_up_before_is_as_of_the_last_commit);
 	RUN(a_snapshot_does_not_see_later_commits);
 	RUN(a_thread_that_is_done_gives_its_slot_back);
 	RUN(a_walk_goes_in_order_within_its_prefix);
