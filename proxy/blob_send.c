@@ -78,10 +78,9 @@ static void common_headers(struct request *r)
 {
 	const char *dg = r->route.ref;
 
-	reply_header(r, "Docker-Content-Digest", "%s", dg);
-	reply_header(r, "ETag", "\"%s\"", dg);
-	reply_header(r, "Accept-Ranges", "bytes");
-	reply_header(r, "Cache-Control", "max-age=31536000");
+	reply_digest(r, dg);
+	reply_field(r, "Accept-Ranges", "bytes");
+	reply_field(r, "Cache-Control", "max-age=31536000");
 }
 
 bool blob_reply_init(struct blob_reply *b, struct request *r)
@@ -104,7 +103,7 @@ static void send_unsatisfiable(struct request *r, const struct blob_reply *b)
 
 	http_content_range_format_416(b->size, range);
 	reply_begin(r, 416);
-	reply_header(r, "Content-Range", "%s", range);
+	reply_field(r, "Content-Range", range);
 	reply_send_error(r, CODE_RANGE_INVALID,
 			 "no byte of the blob is in this range", NULL);
 }
@@ -153,7 +152,7 @@ static void send_whole(struct request *r, struct blob_reply *b)
 		    b->size);
 	reply_begin(r, 200);
 	common_headers(r);
-	reply_header(r, "Content-Type", "application/octet-stream");
+	reply_field(r, "Content-Type", "application/octet-stream");
 	if (b->pass || (b->size && !r->is_head))
 		body = only_body(r, b, 0, b->size - 1);
 	reply_send(r, b->size, body);
@@ -167,8 +166,8 @@ static void send_one_range(struct request *r, struct blob_reply *b)
 	http_content_range_format(first, last, b->size, text);
 	reply_begin(r, 206);
 	common_headers(r);
-	reply_header(r, "Content-Type", "application/octet-stream");
-	reply_header(r, "Content-Range", "%s", text);
+	reply_field(r, "Content-Type", "application/octet-stream");
+	reply_field(r, "Content-Range", text);
 	reply_send(r, last - first + 1, only_body(r, b, first, last));
 }
 

@@ -348,14 +348,46 @@ static bool check_byte(const char *buf, size_t i, struct http_refusal *refusal)
 	return true;
 }
 
+#define EACH_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
+
+/* Is one of these eight a control byte?  Bytes from 0x80 on are none. */
+static bool has_control(uint64_t eight)
+{
+	uint64_t del = eight ^ EACH_BYTE(0x7f);
+	uint64_t below = (eight - EACH_BYTE(0x20)) & ~eight;
+	uint64_t is_del = (del - EACH_BYTE(1)) & ~del;
+
+	return (below | is_del) & EACH_BYTE(0x80);
+}
+
+/* How many bytes from here on are no control bytes: in eights, the rest is
+ * looked at one by one. */
+static size_t plain_run(const char *p, size_t len)
+{
+	uint64_t eight;
+	size_t n = 0;
+
+	for (; len - n >= sizeof(eight); n += sizeof(eight)) {
+		memcpy(&eight, p + n, sizeof(eight));
+		if (has_control(eight))
+			break;
+	}
+	return n;
+}
+
+static size_t limit_of(const struct http_scan *scan, size_t start)
+{
+	return scan->line_end ? HTTP_HEAD_MAX : start + HTTP_REQUEST_LINE_MAX;
+}
+
 static bool check_limits(const struct http_scan *scan, size_t start,
 			 struct http_refusal *refusal)
 {
-	if (!scan->line_end && scan->at >= start + HTTP_REQUEST_LINE_MAX)
+	if (scan->at < limit_of(scan, start))
+		return true;
+	if (!scan->line_end)
 		return refuse(refusal, 414, "the request line is too long");
-	if (scan->at >= HTTP_HEAD_MAX)
-		return refuse(refusal, 431, "the request head is too long");
-	return true;
+	return refuse(refusal, 431, "the request head is too long");
 }
 
 /* buf[from..to) is a line with its CRLF. */
@@ -378,6 +410,10 @@ enum http_progress http_head_parse(const char *buf, size_t len,
 
 	assert(scan->at <= len);
 	while (!ended) {
+		if (scan->at > start && buf[scan->at - 1] != '\r')
+			scan->at += plain_run(
+			    buf + scan->at,
+			    MIN(len, limit_of(scan, start) - 1) - scan->at);
 		if (scan->at == len)
 			return HTTP_MORE;
 		if (!check_byte(buf, scan->at++, refusal))

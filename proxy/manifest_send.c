@@ -60,13 +60,12 @@ static void begin(struct request *r, unsigned status,
 	digest_text(&m->dg, text);
 	reply_begin(r, status);
 	if (media_type[0] && status != 304)
-		reply_header(r, "Content-Type", "%s", media_type);
-	reply_header(r, "Docker-Content-Digest", "%s", text);
-	reply_header(r, "ETag", "\"%s\"", text);
+		reply_field(r, "Content-Type", media_type);
+	reply_digest(r, text);
 	if (m->by_tag)
-		reply_header(r, "Vary", "Accept");
+		reply_field(r, "Vary", "Accept");
 	if (!m->hosted)
-		reply_header(r, "Age", "%" PRIu64, m->age_s);
+		reply_number(r, "Age", m->age_s);
 	if (m->warning)
 		reply_warning(r, m->warning);
 }

@@ -68,16 +68,17 @@ static enum err answer_mirror(const struct names_upstream *up, const char *repo,
 {
 	bool one = !strchr(repo, '/');
 	const char *library = one && is_docker_io(up) ? "library/" : "";
-	size_t len = strlen(library) + strlen(repo);
+	size_t prefix = strlen(library), len = strlen(repo);
 
 	out->kind = NAMES_MIRROR;
 	out->upstream = up->name;
-	if (!repo_name_valid(repo, strlen(repo)) || len > REPO_NAME_MAX)
+	if (!repo_name_valid(repo, len) || prefix + len > REPO_NAME_MAX)
 		return why_set(&out->detail, ERR_INVALID,
 			       "\"%s%.120s\" is no repository name of at most "
 			       "%d characters at %.60s",
 			       library, repo, REPO_NAME_MAX, up->name);
-	snprintf(out->repo, sizeof(out->repo), "%s%s", library, repo);
+	memcpy(out->repo, library, prefix);
+	memcpy(out->repo + prefix, repo, len + 1);
 	return ERR_OK;
 }
 

@@ -16,9 +16,10 @@ struct head_buffer {
 	const struct request *owner; /* whose head is in it; NULL: nobody's */
 	size_t len;
 	char bytes[REPLY_HEAD_MAX];
-	/* The Date line, made once a second. */
-	uint64_t date_s;
-	char date[HTTP_DATE_SIZE];
+	/* The lines that all begin with, made once a second. */
+	uint64_t first_s;
+	size_t first_len;
+	char first[128];
 };
 static _Thread_local struct head_buffer head;
 
@@ -44,27 +45,47 @@ static void add_line(const char *name, const char *value)
 	add("\r\n", 2);
 }
 
-static const char *date_now(void)
+/* RFC 9110, 6.6.1: "An origin server with a clock MUST generate a Date". */
+static void add_first_lines(void)
 {
 	uint64_t now = wall_s();
+	char date[HTTP_DATE_SIZE];
+	int n;
 
-	if (now != head.date_s) {
-		http_date_format((time_t)now, head.date);
-		head.date_s = now;
+	if (now != head.first_s) {
+		http_date_format((time_t)now, date);
+		n = snprintf(
+		    head.first, sizeof(head.first),
+		    "Date: %s\r\n"
+		    "Docker-Distribution-Api-Version: registry/2.0\r\n",
+		    date);
+		assert(n > 0 && (size_t)n < sizeof(head.first));
+		head.first_len = (size_t)n;
+		head.first_s = now;
 	}
-	return head.date;
+	add(head.first, head.first_len);
+}
+
+static void add_number(uint64_t n)
+{
+	char digits[20], *p = digits + sizeof(digits);
+
+	do {
+		*--p = (char)('0' + n % 10);
+		n /= 10;
+	} while (n);
+	add(p, (size_t)(digits + sizeof(digits) - p));
 }
 
 static void begin(unsigned status)
 {
-	char line[64];
-
 	head.len = 0;
-	snprintf(line, sizeof(line), "HTTP/1.1 %u %s\r\n", status,
-		 reply_reason(status));
-	add_text(line);
-	add_line("Date", date_now());
-	add_line("Docker-Distribution-Api-Version", "registry/2.0");
+	add_text("HTTP/1.1 ");
+	add_number(status);
+	add(" ", 1);
+	add_text(reply_reason(status));
+	add("\r\n", 2);
+	add_first_lines();
 }
 
 /* Upstreams' words end up here: a CR or LF in one would begin a header of
@@ -98,12 +119,12 @@ void reply_begin(struct request *r, unsigned status)
 
 void reply_header(struct request *r, const char *name, const char *fmt, ...)
 {
-	size_t room, name_len = strlen(name), start = head.len;
+	size_t room, start = head.len;
 	va_list ap;
 	int n;
 
 	assert(head.owner == r);
-	add(name, name_len);
+	add_text(name);
 	add(": ", 2);
 	room = sizeof(head.bytes) - head.len;
 	va_start(ap, fmt);
@@ -116,6 +137,32 @@ void reply_header(struct request *r, const char *name, const char *fmt, ...)
 	}
 	head.len += (size_t)n;
 	add("\r\n", 2);
+}
+
+void reply_field(struct request *r, const char *name, const char *value)
+{
+	assert(head.owner == r);
+	if (is_field_value(value))
+		add_line(name, value);
+}
+
+void reply_number(struct request *r, const char *name, uint64_t n)
+{
+	assert(head.owner == r);
+	add_text(name);
+	add(": ", 2);
+	add_number(n);
+	add("\r\n", 2);
+}
+
+/* RFC 9110, 8.8.3: an entity-tag is quoted. */
+void reply_digest(struct request *r, const char *digest)
+{
+	assert(head.owner == r);
+	add_line("Docker-Content-Digest", digest);
+	add_text("ETag: \"");
+	add_text(digest);
+	add("\"\r\n", 3);
 }
 
 /* RFC 7234 section 5.5: warn-code, warn-agent, warn-text (quoted). */
@@ -149,7 +196,7 @@ static void add_common(struct request *r, bool close)
 		add_line("X-Cache", verdict_name(r->verdict));
 	cors_add(r);
 	if (r->names.echo_namespace)
-		reply_header(r, "OCI-Namespace", "%s", r->ns);
+		reply_field(r, "OCI-Namespace", r->ns);
 	if (close)
 		add_line("Connection", "close");
 	else if (r->head->minor == 0)
@@ -162,7 +209,7 @@ void reply_send(struct request *r, uint64_t length, struct body *body)
 
 	assert(head.owner == r && !r->replied);
 	if (r->status != 204 && r->status != 304)
-		reply_header(r, "Content-Length", "%" PRIu64, length);
+		reply_number(r, "Content-Length", length);
 	add_common(r, close);
 	add("\r\n", 2);
 	head.owner = NULL;
@@ -178,7 +225,7 @@ void reply_send_bytes(struct request *r, const char *content_type,
 	struct body *body = NULL;
 
 	if (content_type)
-		reply_header(r, "Content-Type", "%s", content_type);
+		reply_field(r, "Content-Type", content_type);
 	if (len > 0 && !r->is_head)
 		body = body_memory(xmemdup(buf, len), len);
 	reply_send(r, len, body);

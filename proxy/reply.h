@@ -54,6 +54,12 @@ void reply_begin(struct request *r, unsigned status);
  * out).  Past REPLY_HEAD_MAX: asserts, as all of it is bounded. */
 void reply_header(struct request *r, const char *name, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+/* The same without a format: what most replies have. */
+void reply_field(struct request *r, const char *name, const char *value);
+void reply_number(struct request *r, const char *name, uint64_t n);
+/* Docker-Content-Digest, and ETag with the digest as the entity-tag; `digest`
+ * is digest_text()'s. */
+void reply_digest(struct request *r, const char *digest);
 /* "Warning: 299 - "<text>"". */
 void reply_warning(struct request *r, const char *text);
 

@@ -185,21 +185,29 @@ static enum err take_reference(const char *s, size_t len, enum last last,
 	return take_tag(out, why);
 }
 
+static size_t last_segment_len(const char *rest, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && rest[len - 1 - n] != '/')
+		n++;
+	return n;
+}
+
 /*
- * Does `rest` (what follows "/v2") end in this rule's tail and last segment,
- * with something left for a name?  *name_len: "/" and the name.
+ * Does `rest` (what follows "/v2") end in this rule's tail and last segment
+ * (of `last` bytes), with something left for a name?  *name_len: "/" and the
+ * name.
  */
 static bool rule_fits(const struct rule *rule, const char *rest, size_t len,
-		      size_t *name_len)
+		      size_t last, size_t *name_len)
 {
-	size_t tail = strlen(rule->tail), last = 0;
+	size_t tail = strlen(rule->tail);
 
-	if (rule->last != LAST_FIXED) {
-		while (last < len && rest[len - 1 - last] != '/')
-			last++;
-		if (!last)
-			return false;
-	}
+	if (rule->last == LAST_FIXED)
+		last = 0;
+	else if (!last)
+		return false;
 	if (len < tail + last + 2)
 		return false;
 	*name_len = len - tail - last;
@@ -247,10 +255,12 @@ enum err route_parse(const char *path, size_t len, struct route *out,
 	}
 	if (len > strlen(base) && memcmp(path, "/v2/", strlen(base) + 1) == 0) {
 		const char *rest = path + strlen(base);
+		size_t last;
 
 		len -= strlen(base);
+		last = last_segment_len(rest, len);
 		for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-			if (rule_fits(&rules[i], rest, len, &name_len))
+			if (rule_fits(&rules[i], rest, len, last, &name_len))
 				return apply_rule(&rules[i], rest, len,
 						  name_len, out, why);
 	}
