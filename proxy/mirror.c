@@ -187,7 +187,7 @@ bool mirror_tag_is_out(struct mirror *m, const char *upstream, const char *repo,
 
 	if (memo_is_empty(m->questions->out))
 		return false;
-	tag_key(key, upstream, repo, tag);
+	question_tag_key(key, upstream, repo, tag);
 	return memo_get(m->questions->out, key, NULL);
 }
 

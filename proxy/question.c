@@ -26,7 +26,8 @@ static void key_of(char *out, const struct mirror_ask *ask)
 	(void)n;
 }
 
-void tag_key(char *out, const char *upstream, const char *repo, const char *tag)
+void question_tag_key(char *out, const char *upstream, const char *repo,
+		      const char *tag)
 {
 	snprintf(out, QUESTION_KEY_MAX + 1, "%s %s %s", upstream, repo, tag);
 }
@@ -110,7 +111,7 @@ static void remember_tag(struct question *q)
 
 	if (q->kind != ASK_TAG || !q->found.asked)
 		return;
-	tag_key(key, question_upstream(q), q->repo, q->reference);
+	question_tag_key(key, question_upstream(q), q->repo, q->reference);
 	if (err == ERR_OK || err == ERR_NOT_FOUND)
 		memo_forget(q->all->out, key);
 	else if (q->tag_held && err != ERR_DENIED && err != ERR_CANCELED &&
@@ -305,7 +306,7 @@ static bool is_negative(struct questions *all, const struct mirror_ask *ask,
 
 	if (ask->kind != ASK_TAG)
 		return false;
-	tag_key(key, ask->upstream, ask->repo, ask->reference);
+	question_tag_key(key, ask->upstream, ask->repo, ask->reference);
 	if (ask->forget)
 		memo_forget(all->negative, key);
 	if (!memo_get(all->negative, key, NULL))
@@ -329,7 +330,7 @@ void questions_forget(struct questions *all, const char *upstream,
 	char key[QUESTION_KEY_MAX + 1];
 
 	/* What both keys hold after the repository comes last. */
-	tag_key(key, upstream, repo, "");
+	question_tag_key(key, upstream, repo, "");
 	memo_forget_prefix(all->negative, key);
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
 		ask.kind = lists[i];

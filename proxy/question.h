@@ -133,8 +133,8 @@ void questions_free(struct questions **all);
 void question_ask(struct questions *all, const struct mirror_ask *ask,
 		  struct waiter *STEALS w);
 /* The key of what is remembered of a tag, in out[QUESTION_KEY_MAX + 1]. */
-void tag_key(char *out, const char *upstream, const char *repo,
-	     const char *tag);
+void question_tag_key(char *out, const char *upstream, const char *repo,
+		      const char *tag);
 /* mirror_forget().  Any thread. */
 void questions_forget(struct questions *all, const char *upstream,
 		      const char *repo);
