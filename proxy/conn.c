@@ -1,78 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proxy/conn_impl.h"
+/*
+ * Turns: what a connection does when its socket, its clock or the loop's share
+ * of bulk work says so, one phase after the other; and the reading of heads.
+ * All that a small request passes through but its handler and its reply is
+ * here, in one unit.
+ */
+#include "proxy/conn_int.h"
 #include "proxy/metrics.h"
 
 #include <errno.h>
-#include <event2/event.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #define INPUT_FIRST_BYTES 4096
 /* The first byte of a TLS record that carries a handshake. */
 #define TLS_HANDSHAKE 0x16
-
-uint64_t conn_limit(const uint64_t *option)
-{
-	return __atomic_load_n(option, __ATOMIC_RELAXED);
-}
-
-/* ---- watching the socket and the clock ---- */
-
-static void on_io(evutil_socket_t fd, short what, void *arg);
-static void on_clock(evutil_socket_t fd, short what, void *arg);
-
-void conn_watch(struct conn *c, enum conn_watch watch)
-{
-	static const short flags[] = {
-	    [CONN_WATCH_READ] = EV_READ | EV_PERSIST,
-	    [CONN_WATCH_WRITE] = EV_WRITE | EV_ET | EV_PERSIST,
-	    [CONN_WATCH_GONE] = EV_READ | EV_ET | EV_PERSIST,
-	};
-	int rc;
-
-	if (watch == c->watch)
-		return;
-	if (c->watch != CONN_WATCH_NOTHING)
-		event_del(&c->io);
-	c->watch = watch;
-	if (watch == CONN_WATCH_NOTHING)
-		return;
-	rc = event_assign(&c->io, loop_base(c->loop), c->fd, flags[watch],
-			  on_io, c);
-	assert(rc == 0);
-	/* epoll_ctl(ADD) wants a little kernel memory and finds it, or the
-	 * machine is past help. */
-	rc = event_add(&c->io, NULL);
-	assert(rc == 0);
-	(void)rc;
-}
-
-static void clock_arm(struct conn *c, uint64_t at_ms)
-{
-	uint64_t now = loop_now_ms(c->loop);
-	uint64_t ms = at_ms > now ? at_ms - now : 0;
-	struct timeval tv;
-
-	ms = MIN(ms, (uint64_t)86400 * 1000);
-	tv.tv_sec = (time_t)(ms / 1000);
-	tv.tv_usec = (suseconds_t)(ms % 1000 * 1000);
-	c->clock_ms = at_ms;
-	evtimer_add(&c->clock, &tv);
-}
-
-void conn_deadline(struct conn *c, uint64_t at_ms)
-{
-	c->deadline_ms = at_ms;
-	if (at_ms < c->clock_ms)
-		clock_arm(c, at_ms);
-}
-
-void conn_deadline_in(struct conn *c, uint64_t ms)
-{
-	uint64_t now = loop_now_ms(c->loop);
-
-	conn_deadline(c, ms < CONN_NEVER - now ? now + ms : CONN_NEVER);
-}
 
 /* ---- requests ---- */
 
@@ -306,28 +247,6 @@ static void on_readable(struct conn *c)
 }
 
 /*
- * A FIN says only that no request will follow; `shutdown(SHUT_WR)` after the
- * last one is legal, and its sender still gets the reply.  But once a reply
- * has begun and waits for its next bytes, a FIN is almost always a client that
- * has closed, and no write would tell for as long as the wait lasts: there it
- * counts as leaving, so that nobody fetches for it.
- */
-bool conn_peer_left(const struct conn *c)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(int);
-	int error = 0;
-
-	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ||
-	    error != 0)
-		return true;
-	len = sizeof(info);
-	return c->phase == CONN_SEND &&
-	       getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-	       info.tcpi_state == TCP_CLOSE_WAIT;
-}
-
-/*
  * Something happened while we wait for others: bytes (pipelined, they stay
  * where they are), the peer's FIN, or a reset.
  */
@@ -337,7 +256,7 @@ static void on_gone(struct conn *c)
 		conn_break(c);
 }
 
-static void on_io(evutil_socket_t fd, short what, void *arg)
+void conn_on_io(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
 
@@ -367,7 +286,7 @@ static void head_too_late(struct conn *c)
 	conn_go_on(c);
 }
 
-static void expired(struct conn *c)
+void conn_on_deadline(struct conn *c)
 {
 	switch (c->phase) {
 	case CONN_HEAD:
@@ -391,28 +310,7 @@ static void expired(struct conn *c)
 	}
 }
 
-static void on_clock(evutil_socket_t fd, short what, void *arg)
-{
-	struct conn *c = arg;
-	uint64_t at = c->deadline_ms;
-
-	(void)fd;
-	(void)what;
-	assert(c->magic == CONN_MAGIC);
-	c->clock_ms = CONN_NEVER;
-	if (at == CONN_NEVER)
-		return;
-	if (loop_now_ms(c->loop) < at) {
-		clock_arm(c, at);
-		return;
-	}
-	c->deadline_ms = CONN_NEVER;
-	expired(c);
-}
-
 void conn_turns_init(struct conn *c)
 {
 	c->bulk.run = on_bulk;
-	c->clock_ms = c->deadline_ms = CONN_NEVER;
-	evtimer_assign(&c->clock, loop_base(c->loop), on_clock, c);
 }

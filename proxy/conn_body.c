@@ -12,7 +12,7 @@
  * own buffer, behind the head.  What is left there at the end is the next
  * request's.
  */
-#include "proxy/conn_impl.h"
+#include "proxy/conn_int.h"
 
 #include "proxy/http_chunked.h"
 #include "proxy/metrics.h"
@@ -345,6 +345,11 @@ void conn_resume_body(struct conn *c)
 	loop_assert(c->loop);
 	if (c->phase == CONN_BODY)
 		conn_wake(c);
+}
+
+bool conn_has_body(const struct conn *c)
+{
+	return c->has_body;
 }
 
 uint64_t conn_body_taken(const struct conn *c)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proxy/conn_impl.h"
+#include "proxy/conn_int.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <event2/event.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,9 +25,8 @@ void conn_close(struct conn *c)
 {
 	assert(c->phase != CONN_CLOSED && !c->body);
 	c->phase = CONN_CLOSED;
-	conn_watch(c, CONN_WATCH_NOTHING);
+	conn_wait_end(c);
 	loop_bulk_cancel(c->loop, &c->bulk);
-	evtimer_del(&c->clock);
 	LIST_REMOVE(c, link);
 	__atomic_fetch_sub(&c->serve->n_conns, 1, __ATOMIC_RELAXED);
 	close(c->fd);
@@ -51,6 +50,28 @@ void conn_break(struct conn *c)
 		request_gone(request);
 	}
 	conn_close(c);
+}
+
+/*
+ * A FIN says only that no request will follow; `shutdown(SHUT_WR)` after the
+ * last one is legal, and its sender still gets the reply.  But once a reply
+ * has begun and waits for its next bytes, a FIN is almost always a client that
+ * has closed, and no write would tell for as long as the wait lasts: there it
+ * counts as leaving, so that nobody fetches for it.
+ */
+bool conn_peer_left(const struct conn *c)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ||
+	    error != 0)
+		return true;
+	len = sizeof(info);
+	return c->phase == CONN_SEND &&
+	       getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_state == TCP_CLOSE_WAIT;
 }
 
 void conn_cut(struct conn *c)
@@ -153,11 +174,44 @@ void conn_accept(struct server *srv, struct loop *l, int fd,
 		ss.ss_family = AF_UNSPEC; /* gone already: recv will say so */
 	name_peer(c, &ss);
 	conn_turns_init(c);
+	conn_wait_init(c);
 	LIST_INSERT_HEAD(&c->serve->conns, c, link);
 	conn_watch(c, CONN_WATCH_READ);
 	conn_deadline_in(c, conn_is_draining(c)
 				? conn_limit(&c->server->conn_limits.head_ms)
 				: conn_limit(&c->server->conn_limits.idle_ms));
+}
+
+/* ---- whose it is ---- */
+
+struct loop *conn_loop(struct conn *c)
+{
+	return c->loop;
+}
+
+struct server *conn_server(struct conn *c)
+{
+	return c->server;
+}
+
+const struct listener_role *conn_role(const struct conn *c)
+{
+	return c->role;
+}
+
+const char *conn_peer(const struct conn *c)
+{
+	return c->peer;
+}
+
+bool conn_peer_is_loopback(const struct conn *c)
+{
+	return c->peer_is_loopback;
+}
+
+bool conn_is_draining(const struct conn *c)
+{
+	return __atomic_load_n(&c->server->draining, __ATOMIC_RELAXED);
 }
 
 /* ---- all of a loop's ---- */

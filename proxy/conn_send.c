@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proxy/conn_impl.h"
+#include "proxy/conn_int.h"
 #include "proxy/sink.h"
 
 #include <linux/sockios.h>
@@ -143,7 +143,7 @@ void conn_reply_release(struct conn *c, bool whole)
 		request_sent(request, whole, c->sent);
 }
 
-/* ---- for request.c, the handlers and the bodies ---- */
+/* ---- for the handlers and the bodies ---- */
 
 static void on_wake(void *arg)
 {
@@ -193,42 +193,7 @@ void conn_reply(struct conn *c, const char *head, size_t head_len,
 		conn_wake(c);
 }
 
-struct loop *conn_loop(struct conn *c)
-{
-	return c->loop;
-}
-
-struct server *conn_server(struct conn *c)
-{
-	return c->server;
-}
-
-const struct listener_role *conn_role(const struct conn *c)
-{
-	return c->role;
-}
-
-const char *conn_peer(const struct conn *c)
-{
-	return c->peer;
-}
-
-bool conn_peer_is_loopback(const struct conn *c)
-{
-	return c->peer_is_loopback;
-}
-
 uint64_t conn_sent(const struct conn *c)
 {
 	return c->sent;
-}
-
-bool conn_has_body(const struct conn *c)
-{
-	return c->has_body;
-}
-
-bool conn_is_draining(const struct conn *c)
-{
-	return __atomic_load_n(&c->server->draining, __ATOMIC_RELAXED);
 }

@@ -31,9 +31,8 @@ CONFINED = {
     },
     "<event2/": {
         "proxy/accept.c",
-        "proxy/conn.c",
-        "proxy/conn_impl.h",
-        "proxy/conn_life.c",
+        "proxy/conn_int.h",
+        "proxy/conn_wait.c",
         "proxy/control.c",
         "proxy/fetch_multi.c",
         "proxy/job.c",

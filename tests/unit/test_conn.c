@@ -9,7 +9,7 @@
  *   /part       100 KB of the file, and then a body that says no more
  */
 #include "cache/blob.h"
-#include "proxy/conn_impl.h"
+#include "proxy/conn_int.h"
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>

@@ -13,7 +13,7 @@
  *   /limit   takes 1,000 bytes
  *   /small   does not look for a body
  */
-#include "proxy/conn_impl.h"
+#include "proxy/conn_int.h"
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>

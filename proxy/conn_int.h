@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PROXY_CONN_IMPL_H
-#define PROXY_CONN_IMPL_H
+#ifndef PROXY_CONN_INT_H
+#define PROXY_CONN_INT_H
 /*
- * What conn.c (turns, reading heads, deadlines), conn_body.c (bodies of
- * requests), conn_send.c (replies) and conn_life.c (the beginning and the end)
- * share.  Everybody else includes
- * conn.h.
+ * What conn.c (turns, reading heads), conn_wait.c (the socket and the clock),
+ * conn_body.c (bodies of requests), conn_send.c (replies) and conn_life.c (the
+ * beginning and the end) share.  Everybody else includes conn.h.
  */
 #include "proxy/server.h"
 
@@ -118,15 +117,50 @@ void conn_go_on(struct conn *c);
 /* Go on after the others. */
 void conn_yield(struct conn *c);
 
-void conn_watch(struct conn *c, enum conn_watch watch);
-/* CONN_NEVER: none.  Replaces the one before. */
-void conn_deadline(struct conn *c, uint64_t at_ms);
-void conn_deadline_in(struct conn *c, uint64_t ms);
+/* The socket has something to say: as conn_watch() wanted it. */
+void conn_on_io(evutil_socket_t fd, short what, void *arg);
+/* The deadline of its phase has passed. */
+void conn_on_deadline(struct conn *c);
 void conn_turns_init(struct conn *c);
-/* A member of server->conn_limits; a reload may be writing it. */
-uint64_t conn_limit(const uint64_t *option);
 /* The reply is over, all of it: the next request, or the end. */
 void conn_next(struct conn *c);
+
+/* ---- conn_wait.c ---- */
+
+void conn_wait_init(struct conn *c);
+/* Nothing is waited for any more. */
+void conn_wait_end(struct conn *c);
+void conn_watch_anew(struct conn *c, enum conn_watch watch);
+void conn_clock_arm(struct conn *c, uint64_t at_ms);
+
+/* Each request says these again, mostly with what holds already: so they are
+ * no calls. */
+static inline void conn_watch(struct conn *c, enum conn_watch watch)
+{
+	if (watch != c->watch)
+		conn_watch_anew(c, watch);
+}
+
+/* CONN_NEVER: none.  Replaces the one before. */
+static inline void conn_deadline(struct conn *c, uint64_t at_ms)
+{
+	c->deadline_ms = at_ms;
+	if (at_ms < c->clock_ms)
+		conn_clock_arm(c, at_ms);
+}
+
+static inline void conn_deadline_in(struct conn *c, uint64_t ms)
+{
+	uint64_t now = loop_now_ms(c->loop);
+
+	conn_deadline(c, ms < CONN_NEVER - now ? now + ms : CONN_NEVER);
+}
+
+/* A member of server->conn_limits; a reload may be writing it. */
+static inline uint64_t conn_limit(const uint64_t *option)
+{
+	return __atomic_load_n(option, __ATOMIC_RELAXED);
+}
 
 /* ---- conn_body.c ---- */
 
