@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/command.h"
 
-#include "proxy/control.h"
+#include "proxy/control_ask.h"
 
 #include <errno.h>
 #include <sys/stat.h>

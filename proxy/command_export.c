@@ -6,7 +6,7 @@
  */
 #include "proxy/command.h"
 
-#include "proxy/control.h"
+#include "proxy/control_ask.h"
 
 #include <errno.h>
 #include <fcntl.h>

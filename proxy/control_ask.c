@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command's side of the control socket. */
-#include "proxy/control.h"
+#include "proxy/control_ask.h"
 
 #include <errno.h>
 #include <sys/socket.h>

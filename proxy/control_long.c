@@ -32,7 +32,7 @@ static void work_free(struct long_work *w)
 	free(w);
 }
 
-static void call_free(struct long_call *lc)
+static void long_call_free(struct long_call *lc)
 {
 	loop_unregister(lc->loop, &lc->handle);
 	if (lc->work)
@@ -126,7 +126,7 @@ static void done(struct job *job, void *object)
 	lc->work = w;
 	if (!w->more) {
 		end(lc, w);
-		call_free(lc);
+		long_call_free(lc);
 		return;
 	}
 	tell_progress(lc, w);
@@ -157,5 +157,5 @@ void control_long_start(struct control_call *call, const struct long_kind *kind,
 
 void control_long_gone(struct control_call *call)
 {
-	call_free(control_state(call));
+	long_call_free(control_state(call));
 }

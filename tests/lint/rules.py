@@ -34,6 +34,8 @@ CONFINED = {
         "proxy/conn_int.h",
         "proxy/conn_wait.c",
         "proxy/control.c",
+        "proxy/control_call.c",
+        "proxy/control_int.h",
         "proxy/fetch_multi.c",
         "proxy/job.c",
         "proxy/listen.c",

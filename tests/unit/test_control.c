@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/control.h"
+#include "proxy/control_ask.h"
 #include "proxy/log.h"
 #include "tests/unit/unit.h"
 
