@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/dial.h"
 
+#include "proxy/dial_way.h"
+
 #include <netinet/in.h>
 
 struct dial {
 	struct dialer *dialer;
 	struct upstream *up;
 	enum dial_role role;
-	struct http_url url;
+	struct dial_way way;
 	bool own_host;
 	int limit;
-	struct proxy_url proxy; /* text NULL: none */
 	int class;
 	char *refusal; /* the sentence, once an address was refused */
 
@@ -40,8 +41,7 @@ static void dial_free(struct dial *d)
 	free(d->post_body);
 	free(d->method);
 	free(d->refusal);
-	http_url_release(&d->url);
-	proxy_url_release(&d->proxy);
+	dial_way_release(&d->way);
 	free(d);
 }
 
@@ -76,8 +76,8 @@ static bool class_allowed(const struct dial *d, int class,
 		return false;
 	if (d->role == DIAL_ENDPOINT || class <= limit)
 		return true;
-	return conf_redirect_allowed(upstream_conf(d->up), d->url.host,
-				     d->url.port, sa);
+	return conf_redirect_allowed(upstream_conf(d->up), d->way.url.host,
+				     d->way.url.port, sa);
 }
 
 static void refuse(struct dial *d, int class, const char *address)
@@ -90,17 +90,17 @@ static void refuse(struct dial *d, int class, const char *address)
 	if (d->role == DIAL_ENDPOINT)
 		d->refusal = xasprintf("%s: its endpoint %s has the address "
 				       "%s, which is never dialled (%s)",
-				       name, d->url.host, address, kind);
+				       name, d->way.url.host, address, kind);
 	else if (class == ADDRESS_FORBIDDEN)
 		d->refusal = xasprintf("%s %s %s at %s, which is never dialled "
 				       "(%s)",
-				       name, role_text(d->role), d->url.host,
-				       address, kind);
+				       name, role_text(d->role),
+				       d->way.url.host, address, kind);
 	else
 		d->refusal = xasprintf(
 		    "%s %s %s at %s, a %s address; if that is "
 		    "right, list it in the upstream's redirect_allow",
-		    name, role_text(d->role), d->url.host, address, kind);
+		    name, role_text(d->role), d->way.url.host, address, kind);
 }
 
 static bool address_allowed(struct dial *d, const struct sockaddr *sa)
@@ -119,21 +119,29 @@ static bool name_allowed(struct dial *d)
 {
 	struct sockaddr_storage sa;
 	const struct sockaddr *literal = NULL;
-	size_t len = strlen(d->url.host);
+	size_t len = strlen(d->way.url.host);
 
 	d->class = ADDRESS_PUBLIC;
-	if (address_parse(d->url.host, d->url.port, &sa)) {
+	if (address_parse(d->way.url.host, d->way.url.port, &sa)) {
 		literal = (const struct sockaddr *)&sa;
 		d->class = address_class(literal);
-	} else if (strcmp(d->url.host, "localhost") == 0 ||
+	} else if (strcmp(d->way.url.host, "localhost") == 0 ||
 		   (len > 10 &&
-		    strcmp(d->url.host + len - 10, ".localhost") == 0)) {
+		    strcmp(d->way.url.host + len - 10, ".localhost") == 0)) {
 		d->class = ADDRESS_LOOPBACK;
 	}
 	if (class_allowed(d, d->class, literal))
 		return true;
-	refuse(d, d->class, d->url.host);
+	refuse(d, d->class, d->way.url.host);
 	return false;
+}
+
+/* A proxy's address is the operator's business. */
+static bool found_allowed(void *arg, const struct sockaddr *sa)
+{
+	struct dial *d = arg;
+
+	return d->way.proxy.text || address_allowed(d, sa);
 }
 
 /* Asked by libcurl's side before connect(2) and before the head. */
@@ -141,11 +149,10 @@ static bool peer_allowed(void *arg, const struct sockaddr *sa)
 {
 	struct dial *d = arg;
 
-	if (d->proxy.text)
-		return true;
-	if (!address_allowed(d, sa))
+	if (!found_allowed(d, sa))
 		return false;
-	d->class = address_class(sa);
+	if (!d->way.proxy.text)
+		d->class = address_class(sa);
 	return true;
 }
 
@@ -186,12 +193,12 @@ static void start_fetch(struct dial *d, const char *resolve)
 	struct fetch_spec spec = {
 	    .pool = d->pool,
 	    .method = d->method,
-	    .url = d->url.text,
+	    .url = d->way.url.text,
 	    .headers = (const char *const *)d->headers,
 	    .n_headers = d->n_headers,
 	    .post_body = d->post_body,
 	    .resolve = resolve,
-	    .proxy = d->proxy.text,
+	    .proxy = d->way.proxy.text,
 	    .ca = conf->ca,
 	    .ca_and_system = !own,
 	    .client_cert = own ? conf->client_cert : NULL,
@@ -211,27 +218,12 @@ static void start_fetch(struct dial *d, const char *resolve)
 
 /* ---- the lookup ---- */
 
-static void add_address(char *list, size_t size, const struct sockaddr *sa)
-{
-	char text[INET6_ADDRSTRLEN];
-	size_t len = strlen(list);
-	bool v6 = sa->sa_family == AF_INET6;
-
-	address_text(sa, text);
-	snprintf(list + len, size - len, "%s%s%s%s", len ? "," : "",
-		 v6 ? "[" : "", text, v6 ? "]" : "");
-}
-
 static void looked_up(void *arg, enum err err, const struct resolved *found,
 		      const struct why *why)
 {
-	char list[RESOLVED_MAX * (INET6_ADDRSTRLEN + 3)] = "";
 	struct dial *d = arg;
-	struct sockaddr_storage literal;
-	const char *host = d->proxy.text ? d->proxy.host : d->url.host;
-	uint16_t port = d->proxy.text ? d->proxy.port : d->url.port;
 	struct why none = {{0}};
-	char *resolve = NULL;
+	char *resolve;
 
 	d->resolution = NULL;
 	if (err) {
@@ -239,18 +231,11 @@ static void looked_up(void *arg, enum err err, const struct resolved *found,
 		dial_end(d, err == ERR_TIMEOUT ? err : ERR_UNAVAILABLE, why);
 		return;
 	}
-	for (unsigned i = 0; i < found->n; i++) {
-		const void *sa = &found->addr[i];
-
-		if (d->proxy.text || address_allowed(d, sa))
-			add_address(list, sizeof(list), sa);
-	}
-	if (!*list) {
-		dial_end(d, ERR_DENIED, &none);
+	err = dial_way_resolve(&d->way, found, found_allowed, d, &resolve);
+	if (err) {
+		dial_end(d, err, &none);
 		return;
 	}
-	if (!address_parse(host, port, &literal))
-		resolve = xasprintf("%s:%u:%s", host, port, list);
 	start_fetch(d, resolve);
 	free(resolve);
 }
@@ -264,11 +249,12 @@ static bool choose_proxy(struct dial *d)
 	const char *text = conf->proxy;
 
 	if (!text && conf->proxy_env)
-		text = proxy_environment_pick(&d->dialer->env, d->url.https,
-					      d->url.host, d->url.port);
+		text = proxy_environment_pick(&d->dialer->env, d->way.url.https,
+					      d->way.url.host, d->way.url.port);
 	if (!text)
 		return true;
-	return proxy_url_parse(text, conf->proxy != NULL, &d->proxy) == ERR_OK;
+	return proxy_url_parse(text, conf->proxy != NULL, &d->way.proxy) ==
+	       ERR_OK;
 }
 
 static void copy_spec(struct dial *d, const struct dial_spec *spec)
@@ -286,7 +272,7 @@ static void copy_spec(struct dial *d, const struct dial_spec *spec)
 	d->headers = xcalloc(spec->n_headers + 1, sizeof(*d->headers));
 	for (size_t i = 0; i < spec->n_headers; i++)
 		d->headers[d->n_headers++] = xstrdup(spec->headers[i]);
-	err = http_url_parse(span_of(spec->url->text), &d->url);
+	err = http_url_parse(span_of(spec->url->text), &d->way.url);
 	assert(err == ERR_OK);
 	(void)err;
 }
@@ -317,21 +303,18 @@ struct dial *dial_start(struct dialer *dr, const struct dial_spec *spec,
 	struct dial *d = xcalloc(1, sizeof(*d));
 	const struct conf_upstream *conf = upstream_conf(spec->up);
 	resolve_cb *next = looked_up;
-	const char *host;
 
 	d->dialer = dr;
 	d->ev = ev;
 	d->arg = arg;
 	d->class = ENDPOINT_CLASS_UNKNOWN;
 	copy_spec(d, spec);
-	if (!choose_proxy(d) || (d->proxy.text && !name_allowed(d)))
+	if (!choose_proxy(d) || (d->way.proxy.text && !name_allowed(d)))
 		next = refused;
-	host = next == refused ? "127.0.0.1"
-	       : d->proxy.text ? d->proxy.host
-			       : d->url.host;
 	d->resolution = resolve_start(
-	    dr->resolver, host, d->proxy.text ? d->proxy.port : d->url.port,
-	    conf->resolve_ms, next, d);
+	    dr->resolver,
+	    next == refused ? "127.0.0.1" : dial_way_host(&d->way),
+	    dial_way_port(&d->way), conf->resolve_ms, next, d);
 	return d;
 }
 

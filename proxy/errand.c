@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/errand.h"
 
-#include <netinet/in.h>
+#include "proxy/dial_way.h"
 
 struct errand {
 	LIST_ENTRY(errand) link;
 	struct dialer *dialer;
-	struct http_url url;
-	struct proxy_url proxy; /* text NULL: none */
+	struct dial_way way;
 	char **headers;
 	size_t n_headers;
 	char *post_body;
@@ -38,8 +37,7 @@ static void errand_free(struct errand *e)
 	free(e->headers);
 	free(e->post_body);
 	free(e->answer);
-	proxy_url_release(&e->proxy);
-	http_url_release(&e->url);
+	dial_way_release(&e->way);
 	free(e);
 }
 
@@ -114,7 +112,7 @@ static bool address_ok(void *arg, const struct sockaddr *sa)
 {
 	const struct errand *e = arg;
 
-	return e->proxy.text || address_class(sa) != ADDRESS_FORBIDDEN;
+	return e->way.proxy.text || address_class(sa) != ADDRESS_FORBIDDEN;
 }
 
 static void start_fetch(struct errand *e, const char *resolve)
@@ -122,12 +120,12 @@ static void start_fetch(struct errand *e, const char *resolve)
 	struct fetch_spec spec = {
 	    .pool = FETCH_SMALL,
 	    .method = e->post_body ? "POST" : "GET",
-	    .url = e->url.text,
+	    .url = e->way.url.text,
 	    .headers = (const char *const *)e->headers,
 	    .n_headers = e->n_headers,
 	    .post_body = e->post_body,
 	    .resolve = resolve,
-	    .proxy = e->proxy.text,
+	    .proxy = e->way.proxy.text,
 	    .connect_ms = e->timeout_ms,
 	    .first_byte_ms = e->timeout_ms,
 	    .stall_ms = e->timeout_ms,
@@ -137,27 +135,12 @@ static void start_fetch(struct errand *e, const char *resolve)
 	e->fetch = fetch_start(e->dialer->fetcher, &spec, &errand_events, e);
 }
 
-static void add_address(char *list, size_t size, const struct sockaddr *sa)
-{
-	char text[INET6_ADDRSTRLEN];
-	size_t len = strlen(list);
-	bool v6 = sa->sa_family == AF_INET6;
-
-	address_text(sa, text);
-	snprintf(list + len, size - len, "%s%s%s%s", len ? "," : "",
-		 v6 ? "[" : "", text, v6 ? "]" : "");
-}
-
 static void looked_up(void *arg, enum err err, const struct resolved *found,
 		      const struct why *why)
 {
-	char list[RESOLVED_MAX * (INET6_ADDRSTRLEN + 3)] = "";
 	struct errand *e = arg;
-	struct sockaddr_storage literal;
-	const char *host = e->proxy.text ? e->proxy.host : e->url.host;
-	uint16_t port = e->proxy.text ? e->proxy.port : e->url.port;
 	struct why copy = *why;
-	char *resolve = NULL;
+	char *resolve;
 
 	e->resolution = NULL;
 	if (err) {
@@ -165,11 +148,9 @@ static void looked_up(void *arg, enum err err, const struct resolved *found,
 			   &copy);
 		return;
 	}
-	for (unsigned i = 0; i < found->n; i++)
-		add_address(list, sizeof(list),
-			    (const struct sockaddr *)&found->addr[i]);
-	if (!address_parse(host, port, &literal))
-		resolve = xasprintf("%s:%u:%s", host, port, list);
+	/* address_ok() judges them, when one is taken. */
+	err = dial_way_resolve(&e->way, found, NULL, NULL, &resolve);
+	assert(err == ERR_OK);
 	start_fetch(e, resolve);
 	free(resolve);
 }
@@ -180,11 +161,11 @@ static bool read_url(struct errand *e, const char *url)
 {
 	const char *proxy;
 
-	if (http_url_parse(span_of(url), &e->url) != ERR_OK)
+	if (http_url_parse(span_of(url), &e->way.url) != ERR_OK)
 		return false;
-	proxy = proxy_environment_pick(&e->dialer->env, e->url.https,
-				       e->url.host, e->url.port);
-	return !proxy || proxy_url_parse(proxy, false, &e->proxy) == ERR_OK;
+	proxy = proxy_environment_pick(&e->dialer->env, e->way.url.https,
+				       e->way.url.host, e->way.url.port);
+	return !proxy || proxy_url_parse(proxy, false, &e->way.proxy) == ERR_OK;
 }
 
 struct errand *errand_start(struct dialer *dr, const struct errand_spec *spec,
@@ -208,9 +189,8 @@ struct errand *errand_start(struct dialer *dr, const struct errand_spec *spec,
 	timer_set(&e->deadline, e->bad_url ? 0 : e->timeout_ms);
 	if (!e->bad_url)
 		e->resolution = resolve_start(
-		    dr->resolver, e->proxy.text ? e->proxy.host : e->url.host,
-		    e->proxy.text ? e->proxy.port : e->url.port, e->timeout_ms,
-		    looked_up, e);
+		    dr->resolver, dial_way_host(&e->way),
+		    dial_way_port(&e->way), e->timeout_ms, looked_up, e);
 	return e;
 }
 
