@@ -12,37 +12,6 @@
 
 /* ---- import ---- */
 
-static bool im_step(void *work)
-{
-	return import_step(work);
-}
-
-static char *im_take_lines(void *work)
-{
-	return import_take_lines(work);
-}
-
-static void im_progress(void *work, uint64_t *done, uint64_t *of, char *text,
-			size_t size)
-{
-	import_progress(work, done, of, text, size);
-}
-
-static bool im_is_whole(void *work, char *last, size_t size)
-{
-	return import_is_whole(work, last, size);
-}
-
-static void im_free(void *work)
-{
-	struct import *im = work;
-
-	import_free(&im);
-}
-
-static const struct long_kind importing = {
-    "import", im_step, im_take_lines, im_progress, im_is_whole, im_free};
-
 static bool word_value(const char *word, const char *key, const char **out)
 {
 	size_t len = strlen(key);
@@ -89,8 +58,7 @@ void import_start(struct control_call *call, unsigned n_words,
 		return;
 	}
 	conf = server_conf(s);
-	control_long_start(call, &importing,
-			   import_new(s->cache, conf, &ask, fd));
+	control_long_start(call, import_new(s->cache, conf, &ask, fd));
 	conf_unref(&conf);
 }
 
@@ -100,37 +68,6 @@ void import_gone(struct control_call *call)
 }
 
 /* ---- export ---- */
-
-static bool ex_step(void *work)
-{
-	return export_step(work);
-}
-
-static char *ex_take_lines(void *work)
-{
-	return export_take_lines(work);
-}
-
-static void ex_progress(void *work, uint64_t *done, uint64_t *of, char *text,
-			size_t size)
-{
-	export_progress(work, done, of, text, size);
-}
-
-static bool ex_is_whole(void *work, char *last, size_t size)
-{
-	return export_is_whole(work, last, size);
-}
-
-static void ex_free(void *work)
-{
-	struct export *ex = work;
-
-	export_free(&ex);
-}
-
-static const struct long_kind exporting = {
-    "export", ex_step, ex_take_lines, ex_progress, ex_is_whole, ex_free};
 
 void export_start(struct control_call *call, unsigned n_words,
 		  char *const *words)
@@ -147,8 +84,7 @@ void export_start(struct control_call *call, unsigned n_words,
 	}
 	conf = server_conf(s);
 	control_long_start(
-	    call, &exporting,
-	    export_new(s->cache, conf, n_words - 2, words + 2, fd));
+	    call, export_new(s->cache, conf, n_words - 2, words + 2, fd));
 	conf_unref(&conf);
 }
 

@@ -9,34 +9,33 @@
 #define LONG_MAGIC 0x4c4f4e47
 #define PROGRESS_MS 200
 
-/* What the call has; `work` is the loop's or the worker's in turn. */
+/* What the call has; `turn` is the loop's and the worker's by turns. */
 struct long_call {
 	struct control_call *call;
 	struct loop *loop;
 	struct handle handle;
-	struct long_work *work; /* NULL: the worker has it */
+	struct long_turn *turn; /* NULL: the worker has it */
 };
 
-struct long_work {
+struct long_turn {
 	struct job job;
 	struct server *server;
-	const struct long_kind *kind;
-	void *work;
+	struct long_work *work;
 	uint64_t told_ms; /* when progress was last told */
 	bool more;
 };
 
-static void work_free(struct long_work *w)
+static void turn_free(struct long_turn *t)
 {
-	w->kind->free(w->work);
-	free(w);
+	long_work_free(&t->work);
+	free(t);
 }
 
 static void long_call_free(struct long_call *lc)
 {
 	loop_unregister(lc->loop, &lc->handle);
-	if (lc->work)
-		work_free(lc->work);
+	if (lc->turn)
+		turn_free(lc->turn);
 	free(lc);
 }
 
@@ -44,27 +43,27 @@ static void long_call_free(struct long_call *lc)
 
 static void run(struct job *job)
 {
-	struct long_work *w = container_of(job, struct long_work, job);
+	struct long_turn *t = container_of(job, struct long_turn, job);
 
-	w->more = !__atomic_load_n(&w->server->stopping, __ATOMIC_RELAXED) &&
-		  w->kind->step(w->work);
+	t->more = !__atomic_load_n(&t->server->stopping, __ATOMIC_RELAXED) &&
+		  t->work->kind->step(t->work);
 }
 
 static void done(struct job *job, void *object);
 
 static void send_on(struct long_call *lc)
 {
-	struct long_work *w = lc->work;
+	struct long_turn *t = lc->turn;
 
-	lc->work = NULL;
-	memset(&w->job, 0, sizeof(w->job));
-	w->job.lane = JOB_SLOW;
-	w->job.run = run;
-	w->job.home = lc->loop;
-	w->job.to = lc->handle;
-	w->job.magic = LONG_MAGIC;
-	w->job.done = done;
-	job_submit(w->server->jobs, &w->job);
+	lc->turn = NULL;
+	memset(&t->job, 0, sizeof(t->job));
+	t->job.lane = JOB_SLOW;
+	t->job.run = run;
+	t->job.home = lc->loop;
+	t->job.to = lc->handle;
+	t->job.magic = LONG_MAGIC;
+	t->job.done = done;
+	job_submit(t->server->jobs, &t->job);
 }
 
 static void on_ready(struct control_call *call)
@@ -72,9 +71,9 @@ static void on_ready(struct control_call *call)
 	send_on(control_state(call));
 }
 
-static void print(struct long_call *lc, const struct long_work *w)
+static void print(struct long_call *lc, const struct long_turn *t)
 {
-	char *text = w->kind->take_lines(w->work), *rest = text, *line;
+	char *text = long_work_take_lines(t->work), *rest = text, *line;
 
 	while (rest && *rest) {
 		line = rest;
@@ -86,50 +85,50 @@ static void print(struct long_call *lc, const struct long_work *w)
 	free(text);
 }
 
-static void tell_progress(struct long_call *lc, struct long_work *w)
+static void tell_progress(struct long_call *lc, struct long_turn *t)
 {
 	uint64_t of, so_far, now = now_ms();
 	char text[128 + REPO_PATH_MAX];
 
-	if (now - w->told_ms < PROGRESS_MS)
+	if (now - t->told_ms < PROGRESS_MS)
 		return;
-	w->told_ms = now;
-	w->kind->progress(w->work, &so_far, &of, text, sizeof(text));
+	t->told_ms = now;
+	t->work->kind->progress(t->work, &so_far, &of, text, sizeof(text));
 	control_progress(lc->call, so_far, of, text);
 }
 
-static void end(struct long_call *lc, const struct long_work *w)
+static void end(struct long_call *lc, const struct long_turn *t)
 {
 	char last[512];
-	bool whole = w->kind->is_whole(w->work, last, sizeof(last));
+	bool whole = t->work->kind->is_whole(t->work, last, sizeof(last));
 
-	if (__atomic_load_n(&w->server->stopping, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&t->server->stopping, __ATOMIC_RELAXED))
 		control_end(lc->call, 1,
 			    "the daemon is stopping; the same command goes on "
 			    "with it");
 	else
 		control_end(lc->call, whole ? 0 : 1, "%s", last);
-	log_info("%s: ended: %s", w->kind->name, whole ? "whole" : last);
+	log_info("%s: ended: %s", t->work->kind->name, whole ? "whole" : last);
 }
 
 static void done(struct job *job, void *object)
 {
-	struct long_work *w = container_of(job, struct long_work, job);
+	struct long_turn *t = container_of(job, struct long_turn, job);
 	struct long_call *lc = object;
 
 	if (!lc) {
-		log_info("%s: cut off by its client", w->kind->name);
-		work_free(w);
+		log_info("%s: cut off by its client", t->work->kind->name);
+		turn_free(t);
 		return;
 	}
-	print(lc, w);
-	lc->work = w;
-	if (!w->more) {
-		end(lc, w);
+	print(lc, t);
+	lc->turn = t;
+	if (!t->more) {
+		end(lc, t);
 		long_call_free(lc);
 		return;
 	}
-	tell_progress(lc, w);
+	tell_progress(lc, t);
 	if (control_is_full(lc->call))
 		control_when_ready(lc->call, on_ready);
 	else
@@ -138,20 +137,18 @@ static void done(struct job *job, void *object)
 
 /* ---- the command ---- */
 
-void control_long_start(struct control_call *call, const struct long_kind *kind,
-			void *work)
+void control_long_start(struct control_call *call, struct long_work *work)
 {
 	struct long_call *lc = xcalloc(1, sizeof(*lc));
 
 	lc->call = call;
 	lc->loop = control_loop(call);
 	lc->handle = loop_register(lc->loop, lc, LONG_MAGIC);
-	lc->work = xcalloc(1, sizeof(*lc->work));
-	lc->work->server = control_server(call);
-	lc->work->kind = kind;
-	lc->work->work = work;
+	lc->turn = xcalloc(1, sizeof(*lc->turn));
+	lc->turn->server = control_server(call);
+	lc->turn->work = work;
 	control_set_state(call, lc);
-	log_info("%s: begins", kind->name);
+	log_info("%s: begins", work->kind->name);
 	send_on(lc);
 }
 

@@ -10,40 +10,26 @@ void export_fail(struct export *ex, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!ex->lines)
-		ex->lines = open_memstream(&ex->lines_text, &ex->lines_len);
-	assert(ex->lines);
-	fputs("failed: ", ex->lines);
 	va_start(ap, fmt);
-	vfprintf(ex->lines, fmt, ap);
+	long_work_say(&ex->work, "failed: ", fmt, ap);
 	va_end(ap);
-	fputc('\n', ex->lines);
 	ex->failed++;
 }
 
-char *export_take_lines(struct export *ex)
-{
-	char *text;
-
-	if (!ex->lines)
-		return NULL;
-	fclose(ex->lines);
-	ex->lines = NULL;
-	text = ex->lines_text;
-	ex->lines_text = NULL;
-	return text;
-}
-
-void export_progress(const struct export *ex, uint64_t *done, uint64_t *of,
+static void progress(struct long_work *w, uint64_t *done, uint64_t *of,
 		     char *text, size_t size)
 {
+	const struct export *ex = container_of(w, struct export, work);
+
 	*done = ex->bytes / MIB;
 	*of = ex->begun ? ex->bytes_in_all / MIB : 0;
 	snprintf(text, size, "MiB, %zu images", ex->n_entries);
 }
 
-bool export_is_whole(const struct export *ex, char *last, size_t size)
+static bool is_whole(struct long_work *w, char *last, size_t size)
 {
+	const struct export *ex = container_of(w, struct export, work);
+
 	last[0] = '\0';
 	if (ex->broken)
 		snprintf(last, size, "%s", ex->why.text);
@@ -73,8 +59,10 @@ static bool plan_one(struct export *ex)
 	return ex->next < ex->n_asked || !ex->failed;
 }
 
-bool export_step(struct export *ex)
+static bool step(struct long_work *w)
 {
+	struct export *ex = container_of(w, struct export, work);
+
 	if (ex->next < ex->n_asked)
 		return plan_one(ex);
 	if (export_write(ex) != ERR_OK)
@@ -83,22 +71,6 @@ bool export_step(struct export *ex)
 }
 
 /* ---- life ---- */
-
-struct export *export_new(struct cache *c, struct conf *conf, unsigned n,
-			  char *const *names, int fd)
-{
-	struct export *ex = xcalloc(1, sizeof(*ex));
-
-	ex->c = c;
-	ex->conf = conf_ref(conf);
-	ex->names = conf_names_new(conf);
-	ex->fd = fd;
-	ex->n_asked = n;
-	ex->asked = xcalloc(n + 1, sizeof(*ex->asked));
-	for (unsigned i = 0; i < n; i++)
-		ex->asked[i] = xstrdup(names[i]);
-	return ex;
-}
 
 static void free_lists(struct export *ex)
 {
@@ -115,19 +87,40 @@ static void free_lists(struct export *ex)
 	tdestroy(ex->referred, free);
 }
 
-void export_free(struct export **exp)
+static void export_free(struct long_work *w)
 {
-	struct export *ex = *exp;
+	struct export *ex = container_of(w, struct export, work);
 
-	if (!ex)
-		return;
-	*exp = NULL;
 	export_close_blob(ex);
 	hasher_free(&ex->hasher);
 	close(ex->fd);
-	free(export_take_lines(ex));
 	free_lists(ex);
 	conf_names_free(&ex->names);
 	conf_unref(&ex->conf);
 	free(ex);
+}
+
+static const struct long_kind kind = {
+    .name = "export",
+    .step = step,
+    .progress = progress,
+    .is_whole = is_whole,
+    .free = export_free,
+};
+
+struct long_work *export_new(struct cache *c, struct conf *conf, unsigned n,
+			     char *const *names, int fd)
+{
+	struct export *ex = xcalloc(1, sizeof(*ex));
+
+	ex->work.kind = &kind;
+	ex->c = c;
+	ex->conf = conf_ref(conf);
+	ex->names = conf_names_new(conf);
+	ex->fd = fd;
+	ex->n_asked = n;
+	ex->asked = xcalloc(n + 1, sizeof(*ex->asked));
+	for (unsigned i = 0; i < n; i++)
+		ex->asked[i] = xstrdup(names[i]);
+	return &ex->work;
 }

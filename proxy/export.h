@@ -2,10 +2,7 @@
 #ifndef PROXY_EXPORT_H
 #define PROXY_EXPORT_H
 /*
- * Images into a tar file that is an OCI image layout, a step at a time.
- *
- *   export_new -> export_step* (while it says that there is more) ->
- * export_free
+ * Images into a tar file that is an OCI image layout, as long work.
  *
  *   PLAN   for each name: what it stands for, and what goes with that
  *          (export_plan.c)
@@ -19,21 +16,11 @@
  */
 #include "cache/cache.h"
 #include "proxy/conf.h"
-
-struct export;
+#include "proxy/long_work.h"
 
 /* `names`: NAME (all its tags), NAME:TAG, NAME@DIGEST, as clients call them;
  * copied.  `fd`, a regular file that is empty, is taken in every case. */
-struct export *export_new(struct cache *c, struct conf *conf, unsigned n,
-			  char *const *names, int STEALS fd) MUST_CHECK;
-/* Do some of it.  False: it is done, or cannot go on.  Worker. */
-bool export_step(struct export *ex) MUST_CHECK;
-
-/* As those of proxy/import.h. */
-char *export_take_lines(struct export *ex);
-void export_progress(const struct export *ex, uint64_t *done, uint64_t *of,
-		     char *text, size_t size);
-bool export_is_whole(const struct export *ex, char *last, size_t size);
-void export_free(struct export **ex);
+struct long_work *export_new(struct cache *c, struct conf *conf, unsigned n,
+			     char *const *names, int STEALS fd) MUST_CHECK;
 
 #endif

@@ -26,6 +26,7 @@ struct export_entry {
 
 struct export
 {
+	struct long_work work;
 	struct cache *c;
 	struct conf *conf;
 	struct conf_names *names;
@@ -50,9 +51,6 @@ struct export
 	uint64_t done; /* bytes of it */
 	uint64_t bytes, bytes_in_all;
 
-	FILE *lines;
-	char *lines_text;
-	size_t lines_len;
 	uint64_t failed;
 	bool finished, broken; /* `why` says what ended it */
 	struct why why;

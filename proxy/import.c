@@ -13,25 +13,12 @@
 
 /* ---- what it says ---- */
 
-static void say(struct import *im, const char *before, const char *fmt,
-		va_list ap) PRINTF_LIKE(3, 0);
-static void say(struct import *im, const char *before, const char *fmt,
-		va_list ap)
-{
-	if (!im->lines)
-		im->lines = open_memstream(&im->lines_text, &im->lines_len);
-	assert(im->lines);
-	fputs(before, im->lines);
-	vfprintf(im->lines, fmt, ap);
-	fputc('\n', im->lines);
-}
-
 void import_say(struct import *im, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	say(im, "", fmt, ap);
+	long_work_say(&im->work, "", fmt, ap);
 	va_end(ap);
 }
 
@@ -40,7 +27,7 @@ void import_fail(struct import *im, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	say(im, "failed: ", fmt, ap);
+	long_work_say(&im->work, "failed: ", fmt, ap);
 	va_end(ap);
 	im->failed++;
 }
@@ -55,19 +42,6 @@ static void no_finding(void *arg UNUSED, const char *sentence UNUSED)
 {
 }
 
-char *import_take_lines(struct import *im)
-{
-	char *text;
-
-	if (!im->lines)
-		return NULL;
-	fclose(im->lines);
-	im->lines = NULL;
-	text = im->lines_text;
-	im->lines_text = NULL;
-	return text;
-}
-
 static void bytes_text(uint64_t bytes, char *out, size_t size)
 {
 	if (bytes >= GIB)
@@ -76,9 +50,10 @@ static void bytes_text(uint64_t bytes, char *out, size_t size)
 		snprintf(out, size, "%.1f MiB", (double)bytes / (double)MIB);
 }
 
-void import_progress(const struct import *im, uint64_t *done, uint64_t *of,
+static void progress(struct long_work *w, uint64_t *done, uint64_t *of,
 		     char *text, size_t size)
 {
+	const struct import *im = container_of(w, struct import, work);
 	const char *repo = im->foreign && im->at < foreign_n_repos(im->foreign)
 			       ? foreign_repo(im->foreign, im->at)
 			       : "";
@@ -90,8 +65,10 @@ void import_progress(const struct import *im, uint64_t *done, uint64_t *of,
 	snprintf(text, size, "%s, %s", bytes, repo);
 }
 
-bool import_is_whole(const struct import *im, char *last, size_t size)
+static bool is_whole(struct long_work *w, char *last, size_t size)
 {
+	const struct import *im = container_of(w, struct import, work);
+
 	if (im->broken)
 		snprintf(last, size, "%s%s", im->why.text,
 			 im->stage == IMPORT_WORK
@@ -240,8 +217,10 @@ static void summarise(struct import *im)
 		   im->missing);
 }
 
-bool import_step(struct import *im)
+static bool step(struct long_work *w)
 {
+	struct import *im = container_of(w, struct import, work);
+
 	switch (im->stage) {
 	case IMPORT_OPEN:
 		do_open(im);
@@ -262,11 +241,39 @@ bool import_step(struct import *im)
 
 /* ---- life ---- */
 
-struct import *import_new(struct cache *c, struct conf *conf,
-			  const struct import_ask *ask, int fd)
+static void import_free(struct long_work *w)
+{
+	struct import *im = container_of(w, struct import, work);
+
+	if (im->fd >= 0)
+		close(im->fd);
+	if (im->targets)
+		import_image_drop(im);
+	import_taken_clear(im);
+	free(im->items.v);
+	free(im->targets);
+	foreign_free(&im->foreign);
+	free(im->as_mirror);
+	free(im->as);
+	conf_names_free(&im->names);
+	conf_unref(&im->conf);
+	free(im);
+}
+
+static const struct long_kind kind = {
+    .name = "import",
+    .step = step,
+    .progress = progress,
+    .is_whole = is_whole,
+    .free = import_free,
+};
+
+struct long_work *import_new(struct cache *c, struct conf *conf,
+			     const struct import_ask *ask, int fd)
 {
 	struct import *im = xcalloc(1, sizeof(*im));
 
+	im->work.kind = &kind;
 	im->c = c;
 	im->conf = conf_ref(conf);
 	im->names = conf_names_new(conf);
@@ -276,28 +283,5 @@ struct import *import_new(struct cache *c, struct conf *conf,
 	im->move_tags = ask->move_tags;
 	im->fd = fd;
 	im->blob.file.fd = im->blob.file.dir_fd = -1;
-	return im;
-}
-
-void import_free(struct import **imp)
-{
-	struct import *im = *imp;
-
-	if (!im)
-		return;
-	*imp = NULL;
-	if (im->fd >= 0)
-		close(im->fd);
-	if (im->targets)
-		import_image_drop(im);
-	import_taken_clear(im);
-	free(import_take_lines(im));
-	free(im->items.v);
-	free(im->targets);
-	foreign_free(&im->foreign);
-	free(im->as_mirror);
-	free(im->as);
-	conf_names_free(&im->names);
-	conf_unref(&im->conf);
-	free(im);
+	return &im->work;
 }

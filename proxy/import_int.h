@@ -42,6 +42,7 @@ struct import_target {
 enum import_stage { IMPORT_OPEN, IMPORT_PLAN, IMPORT_WORK, IMPORT_DONE };
 
 struct import {
+	struct long_work work;
 	struct cache *c;
 	struct conf *conf;
 	struct conf_names *names;
@@ -65,11 +66,6 @@ struct import {
 	struct import_frame stack[IMPORT_DEPTH];
 	unsigned depth;
 	struct import_blob blob;
-
-	/* What is to be printed. */
-	FILE *lines;
-	char *lines_text;
-	size_t lines_len;
 
 	uint64_t n_items, done_items; /* images, in all */
 	uint64_t bytes, linked, copied, there, missing;
