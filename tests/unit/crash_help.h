@@ -5,6 +5,7 @@
  * For tests that kill themselves: work in a child, which a fault point or the
  * clock kills.  The one that forks never has a store open.
  */
+#include "cache/fault.h"
 #include "tests/unit/unit.h"
 
 #include <signal.h>
@@ -41,5 +42,35 @@ static inline bool crash_killed(int status)
 {
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
+
+#ifdef FAULT_POINTS
+
+/* What is killed, and what is before and after. */
+struct crash_scene {
+	void (*begin)(void);
+	void (*prepare)(unsigned point); /* in children of its own */
+	void (*work)(void);
+	void (*end)(const char *when); /* what is left is sound */
+};
+
+/* Let the work meet `action` at the nth passage of a point.  True: it was
+ * killed there. */
+static inline bool crash_at(const struct crash_scene *s, unsigned point,
+			    unsigned nth, const char *action)
+{
+	char fault[64];
+	int status;
+
+	s->begin();
+	s->prepare(point);
+	snprintf(fault, sizeof(fault), "%s:%u:%s", fault_name(point), nth,
+		 action);
+	status = crash_child(s->work, fault, 0);
+	CHECK(status == 0 || crash_killed(status));
+	s->end(fault);
+	return crash_killed(status);
+}
+
+#endif
 
 #endif

@@ -9,29 +9,11 @@
  *   /part       100 KB of the file, and then a body that says no more
  */
 #include "cache/blob.h"
-#include "proxy/conn_int.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/conn_help.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-/* ---- the server's parts that connections need ---- */
-
-static struct server server;
-static struct serve serve;
-static struct loop *loop;
-static const struct listener_role role;
-
-struct serve *server_serve(struct server *s, struct loop *l)
-{
-	CHECK(s == &server && l == loop);
-	return &serve;
-}
 
 /* ---- blobs: one file ---- */
 
@@ -98,16 +80,6 @@ struct request {
 /* How they ended; the loop writes, tests read. */
 static unsigned n_sent_whole, n_sent_cut, n_gone; /* atomic */
 static uint64_t last_body_bytes;                  /* atomic */
-
-static unsigned look(const unsigned *n)
-{
-	return __atomic_load_n(n, __ATOMIC_ACQUIRE);
-}
-
-static void note(unsigned *n)
-{
-	__atomic_fetch_add(n, 1, __ATOMIC_RELEASE);
-}
 
 static void request_free(struct request *r)
 {
@@ -300,21 +272,6 @@ struct request *request_start(struct conn *c, const struct http_head *head)
 
 /* ---- starting and stopping ---- */
 
-static sem_t sync_done;
-
-static void say_done(void *arg)
-{
-	(void)arg;
-	sem_post(&sync_done);
-}
-
-static void on_loop(void (*fn)(void *arg), void *arg)
-{
-	loop_call(loop, fn, arg);
-	loop_call(loop, say_done, NULL);
-	sem_wait(&sync_done);
-}
-
 static void fake_start(void)
 {
 	struct jobs_options opt = {.threads = {1, 1, 1}};
@@ -336,12 +293,6 @@ static void fake_start(void)
 	loop_start(loop);
 }
 
-static void cut_all(void *arg)
-{
-	(void)arg;
-	conns_cut(&server, loop);
-}
-
 static void fake_stop(void)
 {
 	loop_call(loop, cut_all, NULL);
@@ -355,52 +306,6 @@ static void fake_stop(void)
 
 /* ---- clients ---- */
 
-static void accept_fd(void *arg)
-{
-	int *fd = arg;
-
-	conn_accept(&server, loop, *fd, &role);
-}
-
-static void set_int(int fd, int level, int name, int value)
-{
-	CHECK(setsockopt(fd, level, name, &value, sizeof(value)) == 0);
-}
-
-/* A connected pair over TCP, so that resets and half-closes are real. */
-static int client_with(int rcvbuf, int sndbuf)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET};
-	struct timeval limit = {.tv_sec = 10};
-	socklen_t len = sizeof(sin);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	int fd = socket(AF_INET, SOCK_STREAM, 0), peer;
-
-	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	CHECK(bind(listener, (void *)&sin, sizeof(sin)) == 0);
-	CHECK(listen(listener, 1) == 0);
-	CHECK(getsockname(listener, (void *)&sin, &len) == 0);
-	if (rcvbuf)
-		set_int(fd, SOL_SOCKET, SO_RCVBUF, rcvbuf);
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ==
-	      0);
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	CHECK(connect(fd, (void *)&sin, sizeof(sin)) == 0);
-	peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-	CHECK(peer >= 0);
-	close(listener);
-	if (sndbuf)
-		set_int(peer, SOL_SOCKET, SO_SNDBUF, sndbuf);
-	__atomic_fetch_add(&serve.n_conns, 1, __ATOMIC_RELAXED);
-	on_loop(accept_fd, &peer);
-	return fd;
-}
-
-static int client(void)
-{
-	return client_with(0, 0);
-}
-
 static void say(int fd, const char *text)
 {
 	CHECK(send(fd, text, strlen(text), MSG_NOSIGNAL) ==
@@ -408,14 +313,6 @@ static void say(int fd, const char *text)
 }
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
-
-/* One byte, or -1 at the end (by FIN, reset or ten silent seconds). */
-static int next_byte(int fd)
-{
-	unsigned char c;
-
-	return recv(fd, &c, 1, 0) == 1 ? c : -1;
-}
 
 /* Read one reply; returns the status, 0 if there is none, and the body's
  * bytes, NUL-terminated, in *body (malloc'd). */
@@ -462,28 +359,6 @@ static void expect(int fd, unsigned status, const char *body)
 	if (body)
 		CHECK_STR(text, body);
 	free(text);
-}
-
-static void expect_end(int fd)
-{
-	char c;
-
-	CHECK(recv(fd, &c, 1, 0) == 0);
-}
-
-static void wait_for(const unsigned *n, unsigned want)
-{
-	for (int i = 0; i < 5000 && look(n) < want; i++)
-		usleep(1000);
-	CHECK(look(n) == want);
-}
-
-static void reset(int fd)
-{
-	struct linger hard = {.l_onoff = 1};
-
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)) == 0);
-	close(fd);
 }
 
 /* ---- tests ---- */

@@ -13,25 +13,9 @@
  *   /limit   takes 1,000 bytes
  *   /small   does not look for a body
  */
-#include "proxy/conn_int.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/conn_help.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <unistd.h>
-
-static struct server server;
-static struct serve serve;
-static struct loop *loop;
-static const struct listener_role role;
-
-struct serve *server_serve(struct server *s, struct loop *l)
-{
-	CHECK(s == &server && l == loop);
-	return &serve;
-}
 
 /* ---- requests ---- */
 
@@ -50,16 +34,6 @@ struct request {
 
 static unsigned n_whole, n_cut, n_gone, n_broken, n_started; /* atomic */
 static uint64_t taken;                                       /* atomic */
-
-static unsigned look(const unsigned *n)
-{
-	return __atomic_load_n(n, __ATOMIC_ACQUIRE);
-}
-
-static void note(unsigned *n)
-{
-	__atomic_fetch_add(n, 1, __ATOMIC_RELEASE);
-}
 
 static void request_free(struct request *r)
 {
@@ -209,21 +183,6 @@ struct request *request_start(struct conn *c, const struct http_head *head)
 
 /* ---- starting and stopping ---- */
 
-static sem_t sync_done;
-
-static void say_done(void *arg)
-{
-	(void)arg;
-	sem_post(&sync_done);
-}
-
-static void on_loop(void (*fn)(void *arg), void *arg)
-{
-	loop_call(loop, fn, arg);
-	loop_call(loop, say_done, NULL);
-	sem_wait(&sync_done);
-}
-
 static void fake_start(void)
 {
 	server.conn_limits = (struct conn_limits){
@@ -242,12 +201,6 @@ static void fake_start(void)
 	loop_start(loop);
 }
 
-static void cut_all(void *arg)
-{
-	(void)arg;
-	conns_cut(&server, loop);
-}
-
 static void fake_stop(void)
 {
 	loop_call(loop, cut_all, NULL);
@@ -258,38 +211,6 @@ static void fake_stop(void)
 }
 
 /* ---- clients ---- */
-
-static void accept_fd(void *arg)
-{
-	int *fd = arg;
-
-	conn_accept(&server, loop, *fd, &role);
-}
-
-/* A connected pair over TCP, so that resets and half-closes are real. */
-static int client(void)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET};
-	struct timeval limit = {.tv_sec = 10};
-	socklen_t len = sizeof(sin);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	int fd = socket(AF_INET, SOCK_STREAM, 0), peer, one = 1;
-
-	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	CHECK(bind(listener, (void *)&sin, sizeof(sin)) == 0);
-	CHECK(listen(listener, 1) == 0);
-	CHECK(getsockname(listener, (void *)&sin, &len) == 0);
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ==
-	      0);
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	CHECK(connect(fd, (void *)&sin, sizeof(sin)) == 0);
-	peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-	CHECK(peer >= 0);
-	close(listener);
-	__atomic_fetch_add(&serve.n_conns, 1, __ATOMIC_RELAXED);
-	on_loop(accept_fd, &peer);
-	return fd;
-}
 
 static void say_bytes(int fd, const void *bytes, size_t len)
 {
@@ -309,14 +230,6 @@ static void say_bytes(int fd, const void *bytes, size_t len)
 static void say(int fd, const char *text)
 {
 	say_bytes(fd, text, strlen(text));
-}
-
-/* One byte, or -1 at the end (by FIN, reset or ten silent seconds). */
-static int next_byte(int fd)
-{
-	unsigned char c;
-
-	return recv(fd, &c, 1, 0) == 1 ? c : -1;
 }
 
 /* Up to and with the empty line; false at the end of the stream. */
@@ -358,28 +271,6 @@ static void expect(int fd, unsigned status, const char *body)
 	text[len] = '\0';
 	if (body)
 		CHECK_STR(text, body);
-}
-
-static void expect_end(int fd)
-{
-	char c;
-
-	CHECK(recv(fd, &c, 1, 0) == 0);
-}
-
-static void wait_for(const unsigned *n, unsigned want)
-{
-	for (int i = 0; i < 5000 && look(n) < want; i++)
-		usleep(1000);
-	CHECK(look(n) == want);
-}
-
-static void reset(int fd)
-{
-	struct linger hard = {.l_onoff = 1};
-
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)) == 0);
-	close(fd);
 }
 
 /* ---- bodies ---- */

@@ -223,21 +223,7 @@ static void prepare(unsigned point)
 		CHECK(crash_killed(crash_child(work, "small_sync:1:kill", 0)));
 }
 
-static void fail_at(unsigned point, unsigned passage, const char *action,
-		    bool *reached)
-{
-	char fault[64];
-	int status;
-
-	begin();
-	prepare(point);
-	snprintf(fault, sizeof(fault), "%s:%u:%s", fault_name(point), passage,
-		 action);
-	status = crash_child(work, fault, 0);
-	*reached = crash_killed(status);
-	CHECK(status == 0 || *reached);
-	end(fault);
-}
+static const struct crash_scene scene = {begin, prepare, work, end};
 
 static void killed_at_each_point_it_recovers(void)
 {
@@ -248,7 +234,7 @@ static void killed_at_each_point_it_recovers(void)
 		if (is_hosted(i))
 			continue;
 		while (reached && n < PASSAGES)
-			fail_at(i, ++n, "kill", &reached);
+			reached = crash_at(&scene, i, ++n, "kill");
 		if (n == 1 && !reached)
 			fprintf(stderr, "%s is never passed\n", fault_name(i));
 		CHECK(n > 1 || reached);
@@ -261,12 +247,8 @@ static void failing_at_each_point_it_stays_whole(void)
 
 	for (unsigned i = 0; i < FAULT_POINTS_COUNT; i++)
 		for (unsigned n = 1; n <= 2 && !is_hosted(i); n++)
-			for (unsigned a = 0; a < ARRAY_LEN(actions); a++) {
-				bool killed;
-
-				fail_at(i, n, actions[a], &killed);
-				CHECK(!killed);
-			}
+			for (unsigned a = 0; a < ARRAY_LEN(actions); a++)
+				CHECK(!crash_at(&scene, i, n, actions[a]));
 }
 
 /* A crash in the midst of recovering from a crash. */
