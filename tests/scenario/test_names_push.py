@@ -9,6 +9,7 @@ import pytest
 
 import client
 import content
+from push import Pusher
 from test_permit import ask, refused
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -169,6 +170,99 @@ def test_what_a_push_may_claim(ups, make, claim, headers, name, may):
     assert silent(ups)
 
 
+CLAIMED = content.make_image([3000], "claimed")
+
+
+def first_blob(pusher):
+    return pusher.put(pusher.begin(), CLAIMED.config.digest,
+                      CLAIMED.config.data)
+
+
+def mounted_blob(pusher):
+    other = Pusher(pusher.daemon, "team/app")
+    assert first_blob(other).status == 201
+    return pusher.mount(CLAIMED.config.digest, "team/app")
+
+
+def index_manifest(pusher):
+    return pusher.put_manifest(content.make_index([CLAIMED]), "1")
+
+
+def manifest_without_blobs(pusher):
+    return pusher.put_manifest(CLAIMED, "1")
+
+
+def begun_upload(pusher):
+    where = pusher.begin()
+    answer = pusher.patch(where, CLAIMED.config.data)
+    assert pusher.ask("DELETE", where).status == 204
+    return answer
+
+
+def refused_digest(pusher):
+    answer = pusher.ask("POST", f"{pusher.uploads}?digest={DIGEST}", {},
+                        CLAIMED.config.data)
+    return answer
+
+
+def nonsense(pusher):
+    return pusher.ask("PUT", f"/v2/{pusher.name}/manifests/1", {}, b"{}")
+
+
+def missing_mount(pusher):
+    answer = pusher.mount(DIGEST)
+    assert pusher.ask("DELETE", answer.headers["Location"]).status == 204
+    return answer
+
+
+@pytest.mark.parametrize("how, status, claims", [
+    (first_blob, 201, True), (mounted_blob, 201, True),
+    (index_manifest, 201, True), (manifest_without_blobs, 400, True),
+    (begun_upload, 202, False), (missing_mount, 202, False),
+    (refused_digest, 400, False), (nonsense, 400, False)])
+def test_what_claims_a_name(ups, make, image, how, status, claims):
+    hub = ups["docker.io"]
+    entrepot = make()
+    hub.put_image("org/app", "2", image)
+    answer = how(Pusher(entrepot, "org/app"))
+    assert answer.status == status, answer
+    assert not hub.requests()
+    # Where that hides something, it says so, if it says yes.
+    hides = "docker.io/org/app" in (answer.warning or "")
+    assert hides == (claims and status == 201)
+    got = ask(entrepot.connect(), "GET", "/v2/org/app/manifests/2").status
+    assert (got, bool(hub.requests())) == ((404, False) if claims
+                                           else (200, True))
+    listed = [line for line in entrepot.command("ls").stdout.splitlines()
+              if line.startswith("org/app  hosted")]
+    assert bool(listed) == claims
+    assert not claims or "hides docker.io/org/app" in listed[0]
+    assert ask(entrepot.connect(), "GET",
+               "/v2/org/app/manifests/2?ns=docker.io").status == 200
+
+
+def test_a_hosted_name_outlives_its_pattern(ups, make, image):
+    """What was pushed by row 4 is a claim, too."""
+    ups["docker.io"].put_image("team/app", "1", image)
+    ups["docker.io"].put_image("team/other", "1", image)
+    entrepot = make()
+    Pusher(entrepot, "team/app").push(CLAIMED, "1")
+    entrepot.config.options({"hosted": [], "claim": "none"})
+    entrepot.reload()
+    client.Docker(entrepot.address).pull("team/app", "1", CLAIMED)
+    assert silent(ups)
+    assert not refused(push(entrepot, "team/app"))
+    # One that nobody pushed was the pattern's.
+    client.Docker(entrepot.address).pull("team/other", "1", image)
+    assert refused(push(entrepot, "team/other"))
+    # What the rows before it decide, no claim does.
+    entrepot.config.upstream("team", [ups["quay.io"]])
+    ups["quay.io"].put_image("app", "1", image)
+    entrepot.reload()
+    client.Docker(entrepot.address).pull("team/app", "1", image)
+    assert "hidden by the upstream team" in entrepot.command("ls").stdout
+
+
 def test_without_a_default_upstream_every_name_is_hosted(ups, make):
     entrepot = make({"default_upstream": None, "claim": "none"})
     for name in ("app", "org/app", "library/app", "other.example/app"):
@@ -278,3 +372,89 @@ def test_after_none_the_head_is_a_mirrors(ups, make):
     entrepot = make({"claim": "none"})
     ups["docker.io"].fault(kind="manifest", times=None, status=401)
     assert head(entrepot, "/v2/org/app/manifests/1").status == 403
+
+
+# ---- whole pushes, in their clients' order of requests ----
+
+PUSHED = content.make_image([5000, 300], "pushed")
+
+
+def put_blob(pusher, blob, whole):
+    """What is not there yet, as PATCH and PUT or at once."""
+    path = f"/v2/{pusher.name}/blobs/{blob.digest}"
+    if pusher.ask("HEAD", path).status == 200:
+        return
+    where = pusher.begin()
+    if not whole:
+        answer = pusher.stream(where, blob.data)
+        assert answer.status == 202, answer
+        where = answer.headers["Location"]
+    answer = pusher.put(where, blob.digest, blob.data if whole else b"")
+    assert answer.status == 201, answer
+    # dockerd looks for each one at once.
+    assert pusher.ask("HEAD", path).status == 200
+
+
+def by_crane(pusher, image):
+    """HEAD of the manifest's tag; the blobs; PUT."""
+    path = f"/v2/{pusher.name}/manifests/1"
+    assert pusher.ask("HEAD", path).status == 404
+    for blob in image.blobs:
+        put_blob(pusher, blob, whole=False)
+    assert pusher.put_manifest(image, "1").status == 201
+
+
+def by_oras(pusher, image):
+    """oras, helm: HEAD of the manifest's digest; layers first; once more;
+    PUT by digest, then by tag."""
+    path = f"/v2/{pusher.name}/manifests/{image.digest}"
+    assert pusher.ask("HEAD", path).status == 404
+    for blob in [*image.layers, image.config]:
+        put_blob(pusher, blob, whole=True)
+    assert pusher.ask("HEAD", path).status == 404
+    assert pusher.put_manifest(image).status == 201
+    assert pusher.put_manifest(image, "1").status == 201
+
+
+def by_dockerd(pusher, image):
+    """No question of the manifest before its PUT."""
+    for blob in [*image.layers, image.config]:
+        put_blob(pusher, blob, whole=False)
+    assert pusher.put_manifest(image, "1").status == 201
+
+
+UPSTREAMS = {"answering": None, "unauthorized": {"status": 401},
+             "denying": {"status": 403}, "failing": {"status": 503},
+             "resetting": {"reset_after": -1}, "down": None}
+
+
+@pytest.mark.parametrize("order", [by_crane, by_oras, by_dockerd])
+@pytest.mark.parametrize("name", ["fresh/app", "fresh"])
+@pytest.mark.parametrize("state", UPSTREAMS)
+def test_push_of_a_new_name(ups, make, state, name, order):
+    hub = ups["docker.io"]
+    entrepot = make()
+    if UPSTREAMS[state]:
+        hub.fault(times=None, **UPSTREAMS[state])
+    elif state == "down":
+        hub.close()
+    order(Pusher(entrepot, name), PUSHED)
+    # What there is by that name upstream, from now on nobody asks.
+    hub.clear_faults()
+    hub.open()
+    other = content.make_image([100], "other")
+    for repo in ("fresh/app", "library/fresh"):
+        for tag in "12":
+            hub.put_image(repo, tag, other)
+    for up in ups.values():
+        up.forget()
+    client.Docker(entrepot.address).pull(name, "1", PUSHED)
+    client.Containerd(entrepot.address, ns=None).pull(name, "1", PUSHED)
+    assert ask(entrepot.connect(), "GET", f"/v2/{name}/tags/list"
+               ).json()["tags"] == ["1"]
+    assert ask(entrepot.connect(), "GET",
+               f"/v2/{name}/referrers/{PUSHED.digest}").status == 200
+    assert silent(ups)
+    # With its registry's name it is the registry's.  (That there is no tag 1
+    # is believed for a while.)
+    client.Docker(entrepot.address).pull(f"docker.io/{name}", "2", other)

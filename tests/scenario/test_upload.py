@@ -669,6 +669,49 @@ def test_sessions_survive_a_restart(registry, kill):
     check_created(registry, answer, blob)
 
 
+def test_who_does_not_come_back_finds_nothing(new_entrepot):
+    """A session expires, file and all; one that is being used does not."""
+    registry = new_entrepot(None, {"default_upstream": None,
+                                   "uploads.expire": "1s",
+                                   "collect.interval": "10ms"})
+    registry.may_leave_partials = True
+    blob = content.make_blob(4 * MIB)
+    pusher = Pusher(registry)
+    left, used = pusher.begin(), pusher.begin()
+    assert pusher.patch(left, blob.data[:1000]).status == 202
+    # One that rests stays open for a minute; not over a restart.
+    registry.restart()
+    pusher = Pusher(registry)
+    for at in range(0, 1000):
+        assert pusher.patch(used, blob.data[at:at + 1], at).status == 202
+        if pusher.state(left).status == 404:
+            break
+        time.sleep(0.1)
+    check_unknown(registry, left)
+    check_state(pusher.state(used), UPLOADS, at + 1)
+    assert registry.partials() == [f"uploads/{used.rpartition('/')[2]}"]
+    check_created(registry, pusher.put(used, blob.digest, blob.data[at + 1:]),
+                  blob)
+
+
+def test_a_session_keeps_its_repository(new_entrepot, up):
+    """Whatever becomes of the name while it runs."""
+    registry = new_entrepot(up)
+    blob = content.make_blob(1000)
+    pusher = Pusher(registry, "org/app")
+    where = pusher.begin()
+    assert pusher.patch(where, blob.data[:300]).status == 202
+    registry.config.options({"claim": "none"})
+    registry.reload()
+    assert registry.request("POST", pusher.uploads, {}, b"").status == 403
+    assert pusher.state(where).status == 204
+    assert pusher.patch(where, blob.data[300:600], 300).status == 202
+    answer = pusher.put(where, blob.digest, blob.data[600:])
+    check_created(registry, answer, blob, "org/app")
+    client.check_blob(registry.blob("org/app", blob.digest), blob)
+    assert not up.requests()
+
+
 # ---- large, many, small disks ----
 
 def send_large(connection, piece, count):
