@@ -4,8 +4,12 @@ Web pages: the requests of a registry's user interface in a browser (Joxit's
 docker-registry-ui 2.x), with what the Fetch standard makes a browser check.
 """
 
+import json
+
 import pytest
 
+import content
+from push import Pusher
 from test_permit import ask
 
 UI = "https://ui.example"
@@ -82,8 +86,43 @@ def test_a_page_lists_looks_and_deletes(up, entrepot, image):
     assert "docker-content-digest" in exposed(manifest)
     config = page.fetch("GET", f"/v2/library/a/blobs/{image.config.digest}")
     assert config.body == image.config.data
+    page.fetch("GET", "/v2/library/a/manifests/1", {"Accept": ACCEPT})
     deleted = page.fetch("DELETE", f"/v2/library/a/manifests/{image.digest}")
-    assert deleted is not None and deleted.status != 403
+    assert deleted is not None and deleted.status == 202
+
+
+def test_a_page_of_joxits_does_all_that_it_does(entrepot):
+    """Its requests, in its order: the catalog, an image's tags, what is below
+    them, and a deletion by the digest that it has read."""
+    index = content.make_index([content.make_image([70], "amd64"),
+                                content.make_image([80], "arm64")])
+    Pusher(entrepot, "team/app").push(index, "1", "2")
+    page = Browser(entrepot)
+    accept = {"Accept": f"{ACCEPT}, {content.OCI_INDEX}"}
+    cache = {"Cache-Control": "no-store, no-cache"}
+    found = page.fetch("GET", "/v2/_catalog?n=1000", cache)
+    assert found.json() == {"repositories": ["team/app"]}
+    found = page.fetch("GET", "/v2/team/app/tags/list", cache)
+    assert found.json() == {"name": "team/app", "tags": ["1", "2"]}
+    found = page.fetch("GET", "/v2/team/app/manifests/1", {**accept, **cache})
+    assert found.body == index.data
+    assert found.headers["Content-Type"] == content.OCI_INDEX
+    for one in json.loads(found.body)["manifests"]:
+        child = page.fetch("GET", f"/v2/team/app/manifests/{one['digest']}",
+                           accept)
+        config = json.loads(child.body)["config"]["digest"]
+        config = page.fetch("GET", f"/v2/team/app/blobs/{config}")
+        assert config.json()["os"] == "linux"
+
+    found = page.fetch("GET", "/v2/team/app/manifests/1", accept)
+    assert "docker-content-digest" in exposed(found)
+    path = f"/v2/team/app/manifests/{found.digest}"
+    assert page.fetch("DELETE", path, cache).status == 202
+    assert page.fetch("GET", "/v2/team/app/tags/list").json()["tags"] == []
+    for gone in (path, "/v2/team/app/manifests/2"):
+        answer = page.fetch("GET", gone, accept)
+        assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
+    assert page.fetch("DELETE", path).status == 404
 
 
 @pytest.mark.parametrize("method, path, status", [

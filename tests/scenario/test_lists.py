@@ -7,6 +7,7 @@ import re
 import pytest
 
 import content
+import datasets
 from push import Pusher
 
 MIB = content.MIB
@@ -126,3 +127,114 @@ def test_long_referrers_go_on_by_link(registry, many_referrers, kind):
         assert page["manifests"] or kind == "application/x-none"
     assert len(pages) == {None: 3, "application/x-sig": 1,
                           "application/x-none": 1}[kind]
+
+
+# ---- referrers of every kind ----
+
+def names_of(registry, subject, query="", name="team/app"):
+    answer = registry.get(f"/v2/{name}/referrers/{subject.digest}{query}")
+    assert answer.status == 200, answer
+    return [one["digest"] for one in answer.json()["manifests"]]
+
+
+def test_types_are_found_however_they_are_escaped(registry):
+    """A "+" that is not is one all the same."""
+    pusher = Pusher(registry)
+    subject = content.make_image([100], "subject")
+    other = content.make_image([100], "other", subject=subject,
+                               artifact_type="application/x-other")
+    one = content.make_image([100], "one", subject=subject,
+                             artifact_type="application/spdx+json")
+    for image in (subject, other, one):
+        pusher.push(image)
+    for text in ("application/spdx+json", "application%2Fspdx%2Bjson",
+                 "application/spdx%2bjson"):
+        assert names_of(registry, subject, f"?artifactType={text}") == \
+            [one.digest], text
+    assert names_of(registry, subject, "?artifactType=application/spdx") == []
+    assert sorted(names_of(registry, subject, "?artifactType=")) == \
+        sorted([one.digest, other.digest])
+
+
+def test_fallback_tags_are_merged(registry):
+    """
+    As clients leave them that do not know the API: what is linked here and
+    names this subject, once; of the rest nothing.
+    """
+    pusher = Pusher(registry)
+    subject = content.make_image([100], "subject")
+    stranger = content.make_image([100], "stranger")
+    made = [content.make_image([10], f"about {i}", subject=subject,
+                               artifact_type=datasets.EXAMPLE)
+            for i in range(3)]
+    others = content.make_image([10], "others", subject=stranger)
+    away = content.make_image([10], "away", subject=subject)
+    for image in (subject, stranger, made[0], others):
+        pusher.push(image)
+    listed = [*made[:2], others, away, stranger]
+    index = content.make_index(listed)
+    tag = subject.digest.replace(":", "-")
+    assert pusher.put_manifest(index, tag).status == 201
+    assert names_of(registry, subject) == [made[0].digest]
+    # It comes behind the tag that names it, or with no tag at all.
+    for image in made[1:]:
+        pusher.push(image)
+    assert sorted(names_of(registry, subject)) == \
+        sorted(one.digest for one in made)
+    assert sorted(names_of(registry, subject,
+                           f"?artifactType={datasets.EXAMPLE}")) == \
+        sorted(one.digest for one in made)
+    # The tag itself is an image's as any other.
+    answer = registry.manifest("team/app", tag)
+    assert answer.body == index.data
+    assert registry.request("DELETE", f"/v2/team/app/manifests/{index.digest}"
+                            ).status == 202
+    assert sorted(names_of(registry, subject)) == \
+        sorted(one.digest for one in made)
+
+
+def test_referrers_of_what_was_never_seen(registry):
+    Pusher(registry).push(content.make_image([100]), "1")
+    nothing = content.make_image([100], "nothing")
+    for name in ("team/app", "team/never", "other"):
+        for query in ("", "?artifactType=application/x"):
+            assert names_of(registry, nothing, query, name) == []
+    answer = registry.get("/v2/team/app/referrers/sha256:0")
+    assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
+
+
+# ---- extensions ----
+
+@pytest.mark.parametrize("path", ["_oci/ext/discover",
+                                  "team/app/_oci/ext/discover",
+                                  "team/never/_oci/ext/discover"])
+def test_extensions_are_discovered(registry, path):
+    """We have none; 404 would say that they cannot be asked for."""
+    Pusher(registry).push(content.make_image([100]), "1")
+    answer = registry.get(f"/v2/{path}")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == {"extensions": []}
+    assert registry.head(f"/v2/{path}").status == 200
+
+
+def test_every_answer_names_the_api(registry):
+    """Docker looks for it in the first one."""
+    for path, status in (("/v2/", 200), ("/v2", 200), ("/v2/_catalog", 200),
+                         ("/v2/team/app/manifests/1", 404), ("/v2/x", 404),
+                         ("/v2/team/app/blobs/sha256:0", 400)):
+        for method in ("GET", "HEAD"):
+            answer = registry.request(method, path)
+            assert answer.status == status, path
+            assert answer.headers["Docker-Distribution-Api-Version"] == \
+                "registry/2.0"
+
+
+@pytest.mark.parametrize("bad", ["n=-1", "n=x", "n=1&n=2", "n="])
+def test_catalog_pages_of_no_number(registry, bad):
+    Pusher(registry).push(content.make_image([100]), "1")
+    answer = registry.get(f"/v2/_catalog?{bad}")
+    assert (answer.status, answer.code) == (400, "PAGINATION_NUMBER_INVALID")
+    assert registry.get("/v2/_catalog?n=0").json() == {"repositories": []}
+    assert registry.get(f"/v2/_catalog?n={10 ** 30}").json() == \
+        {"repositories": ["team/app"]}

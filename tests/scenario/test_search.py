@@ -11,6 +11,7 @@ import pytest
 import client
 from daemon import seconds
 from httpd import HttpServer, Plan
+from test_attack import LOGIN, SECRET, private
 
 
 def search(daemon, term=None, n=None):
@@ -147,10 +148,25 @@ def test_no_more_than_asked_for(new_entrepot, image):
     assert daemon.request("POST", "/v1/search", None, b"").status == 405
 
 
-def test_private_names_are_not_found(new_entrepot, up, image):
-    daemon = new_entrepot(up, username="u", password="p")
-    up.put_image("library/alpine", "1", image)
-    assert names(search(daemon, "alpine")) == []
+@pytest.mark.parametrize("private_content", ["deny", "share"])
+def test_private_names_are_shown_where_they_are_shared(
+        new_entrepot, up, image, private_content):
+    """By a search and by the catalog; held they are in any case."""
+    daemon = new_entrepot(up, private=private_content, **LOGIN)
+    for name in ("library/alpine", SECRET):
+        up.put_image(name, "1", image)
+    private(up, SECRET)
+    assert daemon.manifest("library/alpine", "1").status == 200
+    may = private_content == "share"
+    assert daemon.manifest(SECRET, "1").status == (200 if may else 403)
+    daemon.wait_committed()
+    assert f"docker.io/{SECRET}  mirror  tags 1  manifests 1" in \
+        daemon.command("ls").stdout
+    secret = [f"docker.io/{SECRET}"] if may else []
+    everything = [*secret, "docker.io/library/alpine"]
+    assert names(search(daemon, "")) == everything
+    assert names(search(daemon, "secret")) == secret
+    assert daemon.get("/v2/_catalog").json() == {"repositories": everything}
 
 
 def test_nobody_is_asked_by_default(stocked, hub, up):
