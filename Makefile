@@ -262,7 +262,7 @@ soak:
 # Nothing of the suite is here; README.md says where it comes from.
 conformance:
 	@test -n '$(SUITE)' || { echo "make: SUITE=<the built suite> is" \
-		"wanted; README.md says how to build it" >&2; exit 1; }
+		"wanted; README.md says which" >&2; exit 1; }
 	@tests/deps.sh build
 	@$(MAKE) --no-print-directory -j$(JOBS) $(bin) $(out)/tools/store_check
 	@ENTREPOT_BIN=$(abspath $(bin)) \
