@@ -7,6 +7,7 @@ layouts are taken over while the daemon runs, and go out again.
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -424,6 +425,50 @@ def test_pulls_and_pushes_go_on_meanwhile(old, alone, image):
     pulls(alone, "mine", "1", image)
     out, err = running.communicate(timeout=60 * SLOW)
     assert running.returncode == 0, (out, err)
+
+
+def on_a_terminal(daemon, *words):
+    """What the command writes where stderr is one; its stdout is not."""
+    ours, its = os.openpty()
+    running = subprocess.Popen(
+        [str(BINARY), words[0], "--config", str(daemon.config_file),
+         *map(str, words[1:])], stdout=subprocess.PIPE, stderr=its,
+        env=daemon._environment())
+    os.close(its)
+    seen = b""
+    try:
+        while data := os.read(ours, 4096):
+            seen += data
+    except OSError:
+        pass  # nobody has the other end any more
+    os.close(ours)
+    out, _ = running.communicate(timeout=60 * SLOW)
+    assert running.returncode == 0, (out, seen)
+    assert b"\033" not in out and b"[#" not in out
+    return seen.decode()
+
+
+BAR = re.compile(r"\r\[(#*)(\.*)\] (\d+) of (\d+)  [^\r]*\033\[K\r")
+
+
+def test_a_bar_shows_how_far_it_is(old, alone, tmp_path):
+    """On a terminal; the last thing there is that it is wiped away."""
+    slow_store(old)
+    for words in (("import", "registry-v2", old.folder),
+                  ("export", "oci", "team/app0", tmp_path / "out.tar")):
+        text = on_a_terminal(alone, *words)
+        bars = BAR.findall(text)
+        assert bars, text
+        for full, empty, done, of in bars:
+            assert len(full) + len(empty) == 30
+            assert int(done) <= int(of)
+            assert not int(of) or len(full) == 30 * int(done) // int(of)
+        done = [int(bar[2]) for bar in bars]
+        assert done == sorted(done)
+        assert text.endswith("\033[K")
+    # Where it is none, there is nothing of it.
+    again = take(alone, old.folder)
+    assert "\r" not in again.stderr + again.stdout
 
 
 # ---- OCI image layouts ----
