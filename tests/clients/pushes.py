@@ -64,10 +64,13 @@ def kinds(images):
     return {"gzip": images.small.children[0], "zstd": images.zstd,
             "list": images.small, "index": images.big,
             "nested": make_index("oci", one, images.zstd),
-            "attested": attested(one), "layers": many_layers()}
+            "attested": attested(one), "layers": many_layers(),
+            "artifact": artifact(images.zstd)}
 
 
 KINDS = ["gzip", "zstd", "list", "index", "nested", "attested", "layers"]
+# Whoever unpacks what he pulls takes none that is no image.
+COPIED = [*KINDS, "artifact"]
 
 
 def write_layout(folder, image):
@@ -114,6 +117,9 @@ def check_held(mirror, name, reference, image):
         [(f"manifests/{part.digest}", part.manifest)
          for part in [image, *image.children]] + \
         [(f"blobs/{blob.digest}", blob) for blob in image.blobs]
+    subject = json.loads(image.manifest.data).get("subject")
+    if subject:
+        assert referrers(mirror, name, subject["digest"]) == [image.digest]
     for path, blob in paths:
         answer = ask.get(f"/v2/{name}/{path}")
         assert answer.status == 200, (path, answer)
@@ -121,6 +127,15 @@ def check_held(mirror, name, reference, image):
         if path.startswith("m"):
             assert answer.headers["Content-Type"] == blob.type
             assert answer.digest == blob.digest
+
+
+def check_tags(mirror, name, image):
+    """All the TAGS, each of them this image."""
+    assert tags_of(mirror, name) == TAGS
+    ask = mirror.daemon.connect()
+    for tag in TAGS:
+        answer = ask.head(f"/v2/{name}/manifests/{tag}")
+        assert (answer.status, answer.digest) == (200, image.digest), tag
 
 
 def check_pushed(mirror, name, reference):

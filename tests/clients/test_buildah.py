@@ -115,6 +115,30 @@ def test_push_of_what_was_built(form, compression, mirror, hub, images,
     pushes.check_untouched(hub, at_hub, "acme/built")
 
 
+# gzip, zstd and lists are in the tests around.
+@pytest.mark.limit(180)
+@pytest.mark.parametrize("kind", ["attested", "layers"])
+def test_push_of_other_kinds(kind, mirror, hub, kinds, buildah, untouched):
+    """Pulled through the mirror, pushed to the registry and pulled back; the
+    second name's layers are mounted from the first's."""
+    hub.push(f"kinds/{kind}", "1", kinds[kind])
+    source = f"docker.io/kinds/{kind}:1"
+    number = buildah("pull", source).stdout.split()[-1]
+    at_hub = hub.mark()
+    for name in (f"acme/{kind}", f"acme/again-{kind}"):
+        at_mirror = mirror.mark()
+        buildah("push", "--tls-verify=false", source,
+                f"docker://{AT}/{name}:1")
+    assert pushes.mounts(mirror.since(at_mirror))
+    buildah.forget()
+    for name in (f"acme/{kind}", f"acme/again-{kind}"):
+        made = pushes.check_pushed(mirror, name, "1")
+        assert made["config"]["digest"] == f"sha256:{number}"
+        back = buildah("pull", "--tls-verify=false", f"{AT}/{name}:1")
+        assert back.stdout.split()[-1] == number
+    pushes.check_untouched(hub, at_hub, f"acme/{kind}", f"acme/again-{kind}")
+
+
 def test_push_of_a_list(mirror, images, buildah, untouched):
     """Several platforms, made one list here."""
     buildah("manifest", "create", "localhost/list")

@@ -207,7 +207,7 @@ def test_what_the_mirror_lacks_is_asked_of_the_registry(
 
 # ---- pushes ----
 
-@pytest.mark.parametrize("kind", pushes.KINDS)
+@pytest.mark.parametrize("kind", pushes.COPIED)
 def test_push_of_every_kind(kind, mirror, hub, kinds, everything, untouched):
     """Pulled through the mirror, pushed to the registry, pulled back from
     it; once more under another name, its layers are mounted."""
@@ -234,3 +234,19 @@ def test_push_of_every_kind(kind, mirror, hub, kinds, everything, untouched):
     assert all(f"from=acme%2F{kind}" in line["path"] or
                f"from=acme/{kind}" in line["path"] for line in granted)
     assert len(granted) >= len(image.layers if not image.children else [1])
+
+
+@pytest.mark.limit(180)
+def test_200_tags(mirror, hub, images, everything, untouched):
+    everything.fetch("--hosts-dir", everything.hosts, SMALL)
+    names = [f"{AT}/acme/tags:{tag}" for tag in pushes.TAGS]
+    everything.ctr("images", "tag", SMALL, *names)
+    at_hub = hub.mark()
+    for name in names:
+        everything.ctr("images", "push", "--plain-http", name)
+    pushes.check_tags(mirror, "acme/tags", images.small)
+    pushes.check_untouched(hub, at_hub, "acme/tags")
+    everything.forget()
+    for name in (names[0], names[-1]):
+        everything.fetch("--plain-http", name)
+    pushes.check_held(mirror, "acme/tags", pushes.TAGS[-1], images.small)

@@ -30,7 +30,7 @@ def crane(world, clean_up):
     return Crane(world)
 
 
-@pytest.mark.parametrize("kind", pushes.KINDS)
+@pytest.mark.parametrize("kind", pushes.COPIED)
 def test_push_and_pull_of_every_kind(kind, mirror, hub, kinds, tmp_path,
                                      crane, untouched):
     image, name, at_hub = kinds[kind], f"acme/{kind}", hub.mark()
@@ -54,14 +54,13 @@ def test_copy_from_the_mirror_and_mount(mirror, hub, images, crane,
     assert len(granted) == len({b.digest for b in images.big.blobs})
 
 
+@pytest.mark.limit(180)
 def test_200_tags(mirror, images, tmp_path, crane, untouched):
     crane.push(tmp_path / "from", images.zstd, f"acme/tags:{pushes.TAGS[0]}")
     for tag in pushes.TAGS[1:]:
         crane("tag", f"{AT}/acme/tags:{pushes.TAGS[0]}", tag)
     assert crane("ls", f"{AT}/acme/tags").split() == pushes.TAGS
-    for tag in pushes.TAGS:
-        answer = mirror.daemon.manifest("acme/tags", tag)
-        assert answer.digest == images.zstd.digest
+    pushes.check_tags(mirror, "acme/tags", images.zstd)
     assert "acme/tags" in crane("catalog", AT).split()
 
 

@@ -36,7 +36,7 @@ def regctl(world, clean_up):
     return Regctl(world)
 
 
-@pytest.mark.parametrize("kind", pushes.KINDS)
+@pytest.mark.parametrize("kind", pushes.COPIED)
 def test_push_and_pull_of_every_kind(kind, mirror, hub, kinds, tmp_path,
                                      regctl, untouched):
     image, name, at_hub = kinds[kind], f"acme/{kind}", hub.mark()
@@ -89,6 +89,16 @@ def test_artifact_that_comes_before_its_subject(mirror, images, tmp_path,
     regctl.push(tmp_path / "late", images.zstd, "acme/app:1")
     assert regctl.artifacts(f"{AT}/acme/app:1") == [early.digest]
     pushes.check_held(mirror, "acme/app", "sbom", early)
+
+
+@pytest.mark.limit(180)
+def test_200_tags(mirror, images, tmp_path, regctl, untouched):
+    first = f"{AT}/acme/tags:{pushes.TAGS[0]}"
+    regctl.push(tmp_path / "from", images.zstd, f"acme/tags:{pushes.TAGS[0]}")
+    for tag in pushes.TAGS[1:]:
+        regctl("image", "copy", first, f"{AT}/acme/tags:{tag}")
+    assert regctl("tag", "ls", f"{AT}/acme/tags").split() == pushes.TAGS
+    pushes.check_tags(mirror, "acme/tags", images.zstd)
 
 
 def test_tags(mirror, images, tmp_path, regctl, untouched):

@@ -157,7 +157,7 @@ def test_pulls_at_once_are_one_download(new_mirror, hub, images, tmp_path,
 PLAIN = ["--src-tls-verify=false", "--dest-tls-verify=false"]
 
 
-@pytest.mark.parametrize("kind", pushes.KINDS)
+@pytest.mark.parametrize("kind", pushes.COPIED)
 def test_push_of_every_kind(kind, mirror, hub, kinds, tmp_path, skopeo,
                             untouched):
     """From a folder, and back into another."""
@@ -191,6 +191,22 @@ def test_copy_from_the_mirror_to_the_registry(mirror, hub, images, skopeo,
            f"docker://{AT}/acme/big:1", f"docker://{AT}/acme/again:1")
     pushes.check_held(mirror, "acme/again", "1", images.big)
     assert pushes.mounts(mirror.since(at_mirror))
+
+
+@pytest.mark.limit(180)
+def test_200_tags(mirror, kinds, tmp_path, skopeo, untouched):
+    """A folder of tags goes up in one run, and comes back in another."""
+    image, there, back = kinds["gzip"], tmp_path / "from", tmp_path / "back"
+    there.mkdir()
+    for tag in pushes.TAGS:
+        pushes.write_dir(there / f"tags:{tag}", image)
+    skopeo("sync", "--dest-tls-verify=false", "--src", "dir", "--dest",
+           "docker", there, f"{AT}/acme")
+    pushes.check_tags(mirror, "acme/tags", image)
+    skopeo("sync", "--src-tls-verify=false", "--src", "docker", "--dest",
+           "dir", f"{AT}/acme/tags", back)
+    for tag in pushes.TAGS:
+        check_copy(back / f"tags:{tag}", image)
 
 
 def test_delete(mirror, kinds, tmp_path, skopeo, untouched):
