@@ -368,14 +368,32 @@ def slow_store(old):
 
 
 def begin(daemon, folder):
+    """It heeds SIGINT, also where a script has started us in the background,
+    which means to ignore it."""
     return subprocess.Popen(
-        [str(BINARY), "import", "--config", str(daemon.config_file),
-         "registry-v2", str(folder)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=daemon._environment())
+        ["env", "--default-signal=INT", str(BINARY), "import", "--config",
+         str(daemon.config_file), "registry-v2", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=daemon._environment())
 
 
 def some_came(daemon):
     return len(list((daemon.data / "blobs/sha256").rglob("*/*"))) > 5
+
+
+def hold_in_the_middle(daemon):
+    """Stop it where some has come, and stay there until let_go()."""
+    def held():
+        os.kill(daemon.pid, signal.SIGSTOP)
+        if some_came(daemon):
+            return True
+        let_go(daemon)
+        return False
+    wait_until(held, 10)
+
+
+def let_go(daemon):
+    os.kill(daemon.pid, signal.SIGCONT)
 
 
 def pull_many(daemon, images):
@@ -386,7 +404,7 @@ def pull_many(daemon, images):
 def test_killed_in_the_middle_it_goes_on(old, alone):
     images = slow_store(old)
     running = begin(alone, old.folder)
-    wait_until(lambda: some_came(alone), 10)
+    hold_in_the_middle(alone)
     alone.kill()
     out, err = running.communicate(timeout=20 * SLOW)
     assert running.returncode == 1 and "ended before" in err, (out, err)
@@ -399,9 +417,10 @@ def test_killed_in_the_middle_it_goes_on(old, alone):
 def test_ended_by_its_user_it_goes_on(old, alone):
     images = slow_store(old)
     running = begin(alone, old.folder)
-    wait_until(lambda: some_came(alone), 10)
+    hold_in_the_middle(alone)
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=20 * SLOW)
+    let_go(alone)
     alone.wait_log("import: cut off by its client", timeout=10)
     take(alone, old.folder)
     pull_many(alone, images)
@@ -410,8 +429,10 @@ def test_ended_by_its_user_it_goes_on(old, alone):
 def test_stop_of_the_daemon_ends_it(old, alone):
     slow_store(old)
     running = begin(alone, old.folder)
-    wait_until(lambda: some_came(alone), 10)
-    assert alone.stop() == 0
+    hold_in_the_middle(alone)
+    alone.process.send_signal(signal.SIGTERM)
+    let_go(alone)
+    assert alone.wait_exit() == 0
     running.communicate(timeout=20 * SLOW)
     assert running.returncode == 1
     alone.check_leftovers()
