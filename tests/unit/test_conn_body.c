@@ -15,6 +15,7 @@
  */
 #include "tests/unit/conn_help.h"
 
+#include <poll.h>
 #include <signal.h>
 
 /* ---- requests ---- */
@@ -31,6 +32,9 @@ struct request {
 	uint32_t sum;
 	bool full, told;
 };
+
+/* The answer of /letter is on its way; its client sends on. */
+static sem_t letter_is_out;
 
 static unsigned n_whole, n_cut, n_gone, n_broken, n_started; /* atomic */
 static uint64_t taken;                                       /* atomic */
@@ -146,8 +150,11 @@ static void on_timer(void *arg)
 	struct request *r = arg;
 
 	if (is(r, "/letter")) {
+		struct pollfd more = {.fd = r->conn->fd, .events = POLLIN};
+
 		loop_call(loop, on_letter, r);
-		usleep(10000); /* the next bytes come meanwhile */
+		sem_post(&letter_is_out);
+		CHECK(poll(&more, 1, 10000) == 1);
 		return;
 	}
 	if (is(r, "/later")) {
@@ -519,12 +526,13 @@ static void an_answer_that_comes_between_two_reads_is_seen(void)
 	struct text t = {0};
 
 	add_with_length(&t, "/letter", MADE);
+	sem_init(&letter_is_out, 0, 0);
 	fake_start();
 	for (int i = 0; i < 20; i++) {
 		int fd = client();
 
 		say_bytes(fd, t.bytes, 110000);
-		usleep(10000);
+		sem_wait(&letter_is_out);
 		say_bytes(fd, t.bytes + 110000, t.len - 110000);
 		expect(fd, 507, "full");
 		expect_end(fd);
