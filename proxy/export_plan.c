@@ -17,6 +17,7 @@ struct plan {
 	char name[REPO_PATH_MAX + 1]; /* with its host, if it has one */
 	bool hosted;
 	uint64_t repo;
+	void *refused; /* digests that are not whole here: a tree of tsearch */
 };
 
 /* ---- what is listed already ---- */
@@ -194,16 +195,23 @@ static void release(struct held *h)
 
 /* ---- an image, whole ---- */
 
-static bool plan_manifest(const struct plan *p, const struct digest *dg,
+static bool plan_manifest(struct plan *p, const struct digest *dg,
 			  struct held *out, unsigned depth);
 
-static bool plan_child(const struct plan *p, const struct digest *dg,
-		       unsigned depth)
+/* Once, whatever the number of indexes that name it: one that names another
+ * twice, and so on, would be walked without an end. */
+static bool plan_child(struct plan *p, const struct digest *dg, unsigned depth)
 {
 	struct held h;
 
-	if (!plan_manifest(p, dg, &h, depth))
+	if (is_known(p->ex, dg))
+		return true;
+	if (tfind(dg, &p->refused, by_digest))
 		return false;
+	if (!plan_manifest(p, dg, &h, depth)) {
+		tsearch(xmemdup(dg, sizeof(*dg)), &p->refused, by_digest);
+		return false;
+	}
 	release(&h);
 	return true;
 }
@@ -215,7 +223,7 @@ static bool counts(const struct manifest_child *child)
 
 /* Its platforms that are whole: one at least.  What an index names of another
  * type is a blob. */
-static bool plan_index(const struct plan *p, const struct manifest_facts *f,
+static bool plan_index(struct plan *p, const struct manifest_facts *f,
 		       unsigned depth)
 {
 	size_t came = 0, wanted = 0;
@@ -252,9 +260,9 @@ static bool plan_blobs(const struct plan *p, const struct manifest_facts *f)
 	return true;
 }
 
-/* False: it is not held whole, and nothing of it is listed but, of an index,
- * nothing at all.  On true the caller releases *out. */
-static bool plan_manifest(const struct plan *p, const struct digest *dg,
+/* False: it is not held whole, and nothing of it is listed.  On true the
+ * caller releases *out. */
+static bool plan_manifest(struct plan *p, const struct digest *dg,
 			  struct held *out, unsigned depth)
 {
 	bool whole;
@@ -295,10 +303,10 @@ static bool note_referrer(void *arg, const struct digest *dg,
 	return true;
 }
 
-static void plan_entry(const struct plan *p, const struct digest *dg,
-		       const char *tag, unsigned depth);
+static void plan_entry(struct plan *p, const struct digest *dg, const char *tag,
+		       unsigned depth);
 
-static void plan_referrers(const struct plan *p, const struct digest *subject,
+static void plan_referrers(struct plan *p, const struct digest *subject,
 			   unsigned depth)
 {
 	struct index_txn *txn = index_read(cache_index(p->ex->c));
@@ -313,7 +321,7 @@ static void plan_referrers(const struct plan *p, const struct digest *subject,
 }
 
 /* Of an index, those of its platforms too. */
-static void plan_all_referrers(const struct plan *p, const struct held *h,
+static void plan_all_referrers(struct plan *p, const struct held *h,
 			       unsigned depth)
 {
 	plan_referrers(p, &h->dg, depth);
@@ -322,8 +330,8 @@ static void plan_all_referrers(const struct plan *p, const struct held *h,
 			plan_referrers(p, &h->facts.children[i].dg, depth);
 }
 
-static void plan_entry(const struct plan *p, const struct digest *dg,
-		       const char *tag, unsigned depth)
+static void plan_entry(struct plan *p, const struct digest *dg, const char *tag,
+		       unsigned depth)
 {
 	char text[DIGEST_TEXT_MAX], *name;
 	struct held h;
@@ -477,5 +485,6 @@ void export_plan(struct export *ex, const char *asked)
 		else
 			plan_tags(&p, tag);
 	}
+	tdestroy(p.refused, free);
 	free(name);
 }

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <search.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,7 +32,7 @@ struct place {
 	uint64_t at, size;
 };
 
-struct entry {
+struct listed {
 	struct digest dg;
 	char *repo; /* NULL: not known yet */
 	char tag[TAG_MAX + 1];
@@ -44,7 +45,7 @@ struct oci {
 	struct place *places;
 	size_t n_places, room_places;
 	struct place index; /* size 0: there is none */
-	struct entry *entries;
+	struct listed *entries;
 	size_t n_entries;
 };
 
@@ -267,8 +268,8 @@ static const char *annotation(const json_t *descriptor, const char *name)
 }
 
 /* False: it is none; `text` is what was to be read. */
-static bool read_name(const json_t *descriptor, struct entry *e, const char *as,
-		      const char **text)
+static bool read_name(const json_t *descriptor, struct listed *e,
+		      const char *as, const char **text)
 {
 	char name[REPO_PATH_MAX + 1] = "";
 	struct digest dg = {0};
@@ -293,7 +294,7 @@ static void read_descriptor(struct oci *o, const json_t *descriptor,
 {
 	const char *digest =
 	    json_string_value(json_object_get(descriptor, "digest"));
-	struct entry e = {0};
+	struct listed e = {0};
 	const char *text;
 
 	if (!digest || digest_parse(digest, strlen(digest), &e.dg) != ERR_OK)
@@ -310,94 +311,105 @@ static void read_descriptor(struct oci *o, const json_t *descriptor,
 
 /* ---- entries without a name ---- */
 
-/* What is known to be in a repository: entries, and the children of those that
- * are indexes. */
+/* A referrer of a referrer of ...: no signature is so far from its image. */
+#define SUBJECTS_MAX 16
+
+/* A manifest, once, however often index.json lists it. */
 struct member {
 	struct digest dg;
-	const char *repo;
-};
-struct members {
-	struct member *v;
-	size_t n, room;
+	const char *repo;      /* whose it is; NULL: not known yet.  Borrowed */
+	bool looked;           /* into its bytes: */
+	struct digest subject; /* alg 0: none */
 };
 
-static void add_member(struct members *m, const struct digest *dg,
-		       const char *repo)
+static int by_member(const void *a, const void *b)
 {
-	if (m->n == m->room) {
-		m->room = m->room ? 2 * m->room : 64;
-		m->v = xrealloc(m->v, m->room * sizeof(*m->v));
-	}
-	m->v[m->n++] = (struct member){.dg = *dg, .repo = repo};
+	const struct member *x = a, *y = b;
+
+	return memcmp(&x->dg, &y->dg, sizeof(x->dg));
 }
 
-static bool load_facts(struct oci *o, const struct digest *dg,
-		       struct manifest_facts *out)
+/* Made, if it is not there. */
+static struct member *member_of(void **tree, const struct digest *dg)
 {
+	struct member key = {.dg = *dg}, **at = tfind(&key, tree, by_member);
+
+	if (!at)
+		at = tsearch(xmemdup(&key, sizeof(key)), tree, by_member);
+	return *at;
+}
+
+/* Its subject, and of one that has its place, its children's. */
+static void look_into(struct oci *o, void **tree, struct member *m)
+{
+	struct manifest_facts facts;
 	struct why why;
 	char *bytes;
 	size_t len;
-	bool ok;
 
-	if (foreign_bytes(&o->f, dg, MANIFEST_BYTES_MAX, &bytes, &len, &why) !=
-	    ERR_OK)
-		return false;
-	ok = manifest_parse(bytes, len, len, NULL, out, &why) == ERR_OK;
-	free(bytes);
-	return ok;
-}
-
-static void add_members_of(struct oci *o, const struct entry *e,
-			   struct members *m)
-{
-	struct manifest_facts facts;
-
-	add_member(m, &e->dg, e->repo);
-	if (!load_facts(o, &e->dg, &facts))
+	if (m->looked)
 		return;
-	for (size_t i = 0; i < facts.n_children; i++)
-		if (facts.children[i].role == CHILD_MANIFEST)
-			add_member(m, &facts.children[i].dg, e->repo);
-	manifest_facts_release(&facts);
+	m->looked = true;
+	if (foreign_bytes(&o->f, &m->dg, MANIFEST_BYTES_MAX, &bytes, &len,
+			  &why) != ERR_OK)
+		return;
+	if (manifest_parse(bytes, len, len, NULL, &facts, &why) == ERR_OK) {
+		if (facts.has_subject)
+			m->subject = facts.subject;
+		for (size_t i = 0; m->repo && i < facts.n_children; i++) {
+			struct member *child;
+
+			if (facts.children[i].role != CHILD_MANIFEST)
+				continue;
+			child = member_of(tree, &facts.children[i].dg);
+			if (!child->repo)
+				child->repo = m->repo;
+		}
+		manifest_facts_release(&facts);
+	}
+	free(bytes);
 }
 
-static bool adopt_by_subject(struct oci *o, struct entry *e, struct members *m)
+static bool adopt_by_subject(struct oci *o, void **tree, struct listed *e)
 {
-	struct manifest_facts facts;
-	const char *repo = NULL;
+	struct member *m = member_of(tree, &e->dg), *subject;
 
-	if (!load_facts(o, &e->dg, &facts))
+	look_into(o, tree, m);
+	if (!m->subject.alg)
 		return false;
-	for (size_t i = 0; facts.has_subject && !repo && i < m->n; i++)
-		if (digest_equal(&m->v[i].dg, &facts.subject))
-			repo = m->v[i].repo;
-	manifest_facts_release(&facts);
-	if (!repo)
+	subject = member_of(tree, &m->subject);
+	if (!subject->repo)
 		return false;
-	e->repo = xstrdup(repo);
-	add_member(m, &e->dg, e->repo);
+	e->repo = xstrdup(subject->repo);
+	m->repo = e->repo;
 	return true;
 }
 
-/* A referrer of a referrer finds its place in the next round. */
 static void place_nameless(struct oci *o)
 {
-	struct members m = {0};
+	void *tree = NULL;
 	size_t nameless = 0;
-	bool more;
+	bool more = true;
 
 	for (size_t i = 0; i < o->n_entries; i++)
 		nameless += !o->entries[i].repo;
-	for (size_t i = 0; nameless && i < o->n_entries; i++)
-		if (o->entries[i].repo)
-			add_members_of(o, &o->entries[i], &m);
-	do {
+	for (size_t i = 0; nameless && i < o->n_entries; i++) {
+		struct member *m = member_of(&tree, &o->entries[i].dg);
+
+		if (!o->entries[i].repo)
+			continue;
+		if (!m->repo)
+			m->repo = o->entries[i].repo;
+		look_into(o, &tree, m);
+	}
+	for (unsigned n = 0; nameless && more && n < SUBJECTS_MAX; n++) {
 		more = false;
-		for (size_t i = 0; nameless && i < o->n_entries; i++)
+		for (size_t i = 0; i < o->n_entries; i++)
 			if (!o->entries[i].repo)
-				more |= adopt_by_subject(o, &o->entries[i], &m);
-	} while (more);
-	free(m.v);
+				more |=
+				    adopt_by_subject(o, &tree, &o->entries[i]);
+	}
+	tdestroy(tree, free);
 }
 
 static void tell_nameless(struct oci *o, foreign_finding_cb *finding, void *arg)
@@ -405,7 +417,7 @@ static void tell_nameless(struct oci *o, foreign_finding_cb *finding, void *arg)
 	char text[DIGEST_TEXT_MAX];
 
 	for (size_t i = 0; i < o->n_entries; i++) {
-		const struct entry *e = &o->entries[i];
+		const struct listed *e = &o->entries[i];
 
 		if (e->repo)
 			continue;
@@ -442,7 +454,7 @@ static void list_repos(struct oci *o)
 	}
 	f->n_repos = kept;
 	for (size_t i = 0; i < o->n_entries; i++) {
-		struct entry *e = &o->entries[i];
+		struct listed *e = &o->entries[i];
 		char **at = e->repo ? bsearch(&e->repo, f->repos, kept,
 					      sizeof(*f->repos), by_text)
 				    : NULL;

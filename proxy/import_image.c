@@ -300,6 +300,8 @@ static enum err begin_manifest(struct import *im, const struct digest *dg)
 void import_item(struct import *im, const struct foreign_item *item)
 {
 	assert(im->depth == 0);
+	if (!item->tag[0] && is_taken(im, &item->dg))
+		return; /* listed twice, or an index has brought it */
 	memcpy(im->tag, item->tag, sizeof(im->tag));
 	(void)!begin_manifest(im, &item->dg);
 }

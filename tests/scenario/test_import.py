@@ -18,6 +18,7 @@ import content
 import layouts
 from client import Docker, SLOW
 from daemon import BINARY, wait_until
+from push import Pusher
 
 KIB = 1024
 
@@ -763,6 +764,39 @@ def test_mirrored_image_goes_to_a_site_without_a_network(tmp_path, up,
     pulls(there, "app", "1", index, 0)
     answer = there.manifest("library/app", "1")
     assert answer.body == index.data
+
+
+def test_index_that_names_another_again_and_again(tmp_path, alone, image):
+    """Seven deep, each a hundred times: walked once, on both ways."""
+    layouts.push(alone, "team/app", "1", image)
+    pusher = Pusher(alone, "team/app")
+    index = image
+    for _ in range(7):
+        index = content.make_index([index] * 100)
+        assert pusher.put_manifest(index).status == 201
+    assert pusher.put_manifest(index, "deep").status == 201
+    lost = content.make_image([77], "lost")
+    for _ in range(7):
+        lost = content.make_index([lost] * 100)
+        assert pusher.put_manifest(lost).status == 201
+    tar = tmp_path / "out.tar"
+    done = give(alone, f"team/app@{lost.digest}", tar, status=1)
+    assert "is not held whole" in done.stdout
+    give(alone, "team/app:deep", tar)
+    assert len(files_of(tar)) == 2 + 7 + 1 + len(image.blobs)
+    take(alone, tar, kind="oci")
+
+
+def test_layout_that_lists_one_manifest_very_often(alone, layout, image):
+    """Its bytes are read a few times, not for each entry without a name."""
+    about = content.make_image([10], "about", subject=image, pad=1_000_000)
+    layout.image(image, ref="team/app:1")
+    layout.content(about)
+    layout.entries += [about.descriptor()] * 20_000
+    layout.write()
+    take(alone, layout.folder, kind="oci")
+    listed = alone.get(f"/v2/team/app/referrers/{image.digest}").json()
+    assert [one["digest"] for one in listed["manifests"]] == [about.digest]
 
 
 def test_what_is_not_whole_is_not_exported(tmp_path, up, new_entrepot, image):
