@@ -269,10 +269,8 @@ static enum err open_index(struct cache *c, const struct cache_options *opt,
 	struct index_options index = opt->index;
 	struct index_log log = {journal_append, journal_cut, c->journal};
 	char *dir = xasprintf("%s/index", c->data);
-	struct stat st;
 	enum err err;
 
-	c->index_is_new = fstatat(c->data_fd, "index/data.mdb", &st, 0) != 0;
 	c->log = log;
 	index.log = &c->log;
 
@@ -304,9 +302,13 @@ static enum err open_parts(struct cache *c, const struct cache_options *opt,
 	if (err == ERR_OK)
 		err = journal_open(c, &c->journal, why);
 	if (err == ERR_OK)
+		err = journal_check_index(c, why);
+	if (err == ERR_OK)
 		err = open_index(c, opt, why);
 	if (err == ERR_OK)
 		err = journal_catch_up(c, why);
+	if (err == ERR_OK)
+		err = journal_start(c->journal, why);
 	if (err != ERR_OK)
 		return err;
 	c->space = space_new(c->data_fd, opt->min_free_bytes);

@@ -26,7 +26,6 @@ struct cache {
 	int data_fd; /* and the folder itself, for openat() and friends */
 	int lock_fd;
 	struct index *index;
-	bool index_is_new;       /* there was none when we came */
 	struct journal *journal; /* cache/journal.h */
 	struct index_log log;    /* the index's way to it */
 	uint64_t max_inline_bytes;

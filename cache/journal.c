@@ -121,7 +121,10 @@ enum err journal_append(void *journal, const void *records, size_t len,
 
 	if (j->broken)
 		return why_set(why, ERR_IO, "%s", j->why_broken.text);
-	assert(first == journal_last(j) + 1);
+	if (first != journal_last(j) + 1)
+		return why_set(why, ERR_IO,
+			       "the index forgot how much of the journal it "
+			       "has seen; a restart brings them together");
 	if (j->fd >= 0 && j->size >= LOG_BYTES)
 		leave_log(j);
 	if (j->fd < 0)
@@ -168,56 +171,49 @@ uint64_t journal_last(struct journal *j)
 
 /* ---- opening ---- */
 
-static enum err damaged(struct why *why, const char *path, uint64_t at)
-{
-	return why_set(why, ERR_CORRUPT,
-		       "%s is damaged at byte %" PRIu64 ", with whole records "
-		       "behind it; 'entrepot rebuild' makes an index of what "
-		       "can be read",
-		       path, at);
-}
-
-/* The last log: how much of it counts, and its last sequence. */
+/*
+ * The last log: how much of it counts, and its last sequence.  A snapshot may
+ * be newer, if the log's end was lost.
+ */
 static enum err scan_last(struct journal *j, uint64_t first, struct why *why)
 {
 	struct journal_frame frame;
 	char path[PATH_LEN_MAX];
 	struct slice rest;
+	uint64_t last = first - 1;
 	uint8_t *buf;
 	size_t len;
 	enum err err = journal_read(j->c, journal_path(first, "log", path),
-				    &buf, &len, why);
+				    UINT64_MAX, &buf, &len, why);
 
 	if (err != ERR_OK)
 		return err;
 	rest = slice_of(buf, len);
-	j->last = first - 1;
 	while (journal_frame_take(&rest, &frame))
-		j->last = frame.first + frame.n - 1;
+		last = frame.first + frame.n - 1;
 	j->size = len - rest.len;
-	if (rest.len && !journal_is_tail(rest))
-		err = damaged(why, path, j->size);
+	j->is_torn = rest.len != 0;
+	if (journal_frame_find(&rest, first, JOURNAL_SEQ_MAX))
+		err = journal_damaged(why, "%s is damaged at byte %" PRIu64,
+				      path, j->size);
 	free(buf);
+	if (last < j->last)
+		return err; /* and another log will be begun */
+	j->last = last;
+	j->fd = err == ERR_OK ? store_open(j->c, path, O_RDWR) : -1;
+	if (err == ERR_OK && j->fd < 0)
+		return store_error(why, errno, "open", path);
 	return err;
 }
 
-/* Open the last log to go on with it; its torn tail goes, durably. */
-static enum err open_last(struct journal *j, uint64_t first, struct why *why)
+enum err journal_start(struct journal *j, struct why *why)
 {
-	char path[PATH_LEN_MAX];
-	off_t end;
-	enum err err = scan_last(j, first, why);
-
-	if (err != ERR_OK)
-		return err;
-	j->fd = store_open(j->c, journal_path(first, "log", path), O_RDWR);
-	if (j->fd < 0)
-		return store_error(why, errno, "open", path);
-	end = lseek(j->fd, 0, SEEK_END);
-	if (end < 0 ||
-	    ((uint64_t)end > j->size &&
-	     (ftruncate(j->fd, (off_t)j->size) != 0 || fsync(j->fd) != 0)))
-		return store_error(why, errno, "cut the torn end of", path);
+	if (j->fd < 0 || !j->is_torn)
+		return ERR_OK;
+	if (ftruncate(j->fd, (off_t)j->size) != 0 || fsync(j->fd) != 0)
+		return store_error(why, errno, "cut the torn end of",
+				   "the journal");
+	j->is_torn = false;
 	return ERR_OK;
 }
 
@@ -254,7 +250,7 @@ static enum err open_files(struct journal *j, struct why *why)
 	if (err == ERR_OK && n_snaps)
 		j->snap_seq = j->last = snaps[n_snaps - 1];
 	if (err == ERR_OK && n_logs)
-		err = open_last(j, logs[n_logs - 1], why);
+		err = scan_last(j, logs[n_logs - 1], why);
 	if (err == ERR_OK)
 		measure(j, logs, n_logs);
 	free(logs);
@@ -287,117 +283,4 @@ void journal_free(struct journal **jp)
 	leave_log(j);
 	pthread_mutex_destroy(&j->mu);
 	free(j);
-}
-
-/* ---- replaying ---- */
-
-struct replay {
-	struct journal *j;
-	uint64_t after;
-	bool whole_snapshot; /* its empty frame was there */
-	journal_replay_cb *cb;
-	void *arg;
-	struct why *why;
-};
-
-/* All of a snapshot is as of its own sequence, `as_of`; 0: a log. */
-static enum err replay_frame(struct replay *r, const char *path,
-			     const struct journal_frame *frame, uint64_t as_of)
-{
-	struct slice records = frame->records, payload;
-	struct journal_entry entry;
-	enum err err = ERR_OK;
-
-	for (uint32_t i = 0; err == ERR_OK && i < frame->n; i++) {
-		uint64_t seq = as_of ? as_of : frame->first + i;
-
-		if (!journal_record_take(&records, &payload) ||
-		    journal_entry_decode(payload.ptr, payload.len, &entry) !=
-			ERR_OK)
-			return why_set(r->why, ERR_CORRUPT,
-				       "%s has a record of sequence %" PRIu64
-				       " that is none",
-				       path, seq);
-		if (as_of || seq > r->after)
-			err = r->cb(r->arg, seq, &entry);
-	}
-	return err;
-}
-
-static enum err replay_file(struct replay *r, uint64_t seq, const char *suffix)
-{
-	bool snapshot = strcmp(suffix, "snap") == 0;
-	struct journal_frame frame;
-	char path[PATH_LEN_MAX];
-	struct slice rest;
-	uint8_t *buf;
-	size_t len;
-	enum err err = journal_read(r->j->c, journal_path(seq, suffix, path),
-				    &buf, &len, r->why);
-
-	if (err != ERR_OK)
-		return err;
-	rest = slice_of(buf, len);
-	while (err == ERR_OK && journal_frame_take(&rest, &frame)) {
-		r->whole_snapshot = snapshot && frame.n == 0;
-		err = replay_frame(r, path, &frame, snapshot ? seq : 0);
-	}
-	if (err == ERR_OK && rest.len && !journal_is_tail(rest))
-		err = damaged(r->why, path, len - rest.len);
-	if (err == ERR_OK && snapshot && !r->whole_snapshot)
-		err = damaged(r->why, path, len);
-	free(buf);
-	return err;
-}
-
-/*
- * Logs in order, from the one that holds `after` + 1.  One that is missing in
- * between is damage as well: its records were acknowledged.
- */
-static enum err replay_logs(struct replay *r, const uint64_t *logs, size_t n)
-{
-	enum err err = ERR_OK;
-
-	for (size_t i = 0; err == ERR_OK && i < n; i++)
-		if (i + 1 == n || logs[i + 1] > r->after + 1)
-			err = replay_file(r, logs[i], "log");
-	return err;
-}
-
-static enum err replay_all(struct replay *r, const uint64_t *logs,
-			   size_t n_logs, const uint64_t *snaps, size_t n_snaps)
-{
-	enum err err = ERR_OK;
-
-	/* A snapshot does not tell what has gone: only for an index that has
-	 * nothing yet. */
-	if (n_snaps && !r->after) {
-		err = replay_file(r, snaps[n_snaps - 1], "snap");
-		r->after = snaps[n_snaps - 1];
-	} else if (n_logs && logs[0] > r->after + 1) {
-		return why_set(r->why, ERR_CORRUPT,
-			       "journal/ begins with sequence %" PRIu64
-			       ", but the index ends with %" PRIu64
-			       "; 'entrepot rebuild' makes another index",
-			       logs[0], r->after);
-	}
-	return err == ERR_OK ? replay_logs(r, logs, n_logs) : err;
-}
-
-enum err journal_replay(struct journal *j, uint64_t after,
-			journal_replay_cb *cb, void *arg, struct why *why)
-{
-	struct replay r = {
-	    .j = j, .after = after, .cb = cb, .arg = arg, .why = why};
-	uint64_t *logs = NULL, *snaps = NULL;
-	size_t n_logs = 0, n_snaps = 0;
-	enum err err = journal_list(j->c, "log", &logs, &n_logs, why);
-
-	if (err == ERR_OK)
-		err = journal_list(j->c, "snap", &snaps, &n_snaps, why);
-	if (err == ERR_OK)
-		err = replay_all(&r, logs, n_logs, snaps, n_snaps);
-	free(logs);
-	free(snaps);
-	return err;
 }

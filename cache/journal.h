@@ -26,7 +26,7 @@
  * anybody is answered.  Killed in between, start-up replays what the index
  * does not have yet: the change was not acknowledged, and is whole.
  *
- *   journal_open -> journal_replay -> journal_start
+ *   journal_open -> journal_check_index -> journal_catch_up -> journal_start
  *     -> (journal_append [journal_cut])* , journal_snapshot_step*
  *     -> journal_free
  */
@@ -63,6 +63,7 @@ struct journal_entry {
  * are borrowed from `buf`; fields of other kinds are zero.  Pure.
  */
 #define JOURNAL_ENTRY_MAX 1024
+#define JOURNAL_ENTRY_VERSION 1
 size_t journal_entry_encode(const struct journal_entry *e, uint8_t *buf);
 enum err journal_entry_decode(const uint8_t *buf, size_t len,
 			      struct journal_entry *out) MUST_CHECK;
@@ -72,26 +73,49 @@ enum err journal_entry_decode(const uint8_t *buf, size_t len,
 void journal_note(struct index_txn *txn, const struct journal_entry *e);
 
 /*
- * Open the folder (made if missing), find the last whole record; a torn tail
- * is cut off.  Main thread.  ERR_CORRUPT: a record in the middle is damaged;
- * `why` names file and offset, and what `entrepot rebuild` would do.
+ * Find the last whole record.  Nothing is changed: whether what is behind it
+ * is a torn tail, the index has to say.  Main thread.  ERR_CORRUPT: a record
+ * in the middle is damaged; `why` names file and offset, and what mends it.
  */
 enum err journal_open(struct cache *c, struct journal **out,
 		      struct why *why) MUST_CHECK;
+/* The index has all of it: cut the torn tail off, durably.  Main thread. */
+enum err journal_start(struct journal *j, struct why *why) MUST_CHECK;
 void journal_free(struct journal **j);
 
 /* The last sequence that is durable.  0: none ever.  Any thread. */
 uint64_t journal_last(struct journal *j);
 
 /*
- * Give every statement after sequence `after`, in order, to `cb` (snapshot
- * first, if `after` is older than what the logs still have).  The callback's
- * error ends it.  Main thread, before journal_start().
+ * A statement that was read.  `seq` 0: it is a snapshot's, which is no state of
+ * any sequence before all of it is there; then comes one with `e` NULL and the
+ * snapshot's sequence.  An error ends the replay.
  */
 typedef enum err journal_replay_cb(void *arg, uint64_t seq,
 				   const struct journal_entry *e);
-enum err journal_replay(struct journal *j, uint64_t after,
-			journal_replay_cb *cb, void *arg,
+
+struct journal_replaying {
+	uint64_t after; /* what is wanted begins behind this sequence */
+	journal_replay_cb *cb;
+	void *arg;
+	/* Told of each damage, and what can be read around it is given; NULL:
+	 * damage ends it. */
+	cache_check_cb *damage;
+	void *damage_arg;
+
+	/* Out: the last sequence that was there, or `after`; and how much
+	 * damage there was. */
+	uint64_t last, damages;
+};
+
+/*
+ * Give every statement behind r->after in order, from the snapshot on if that
+ * is 0.  The files are only read, the daemon's journal need not be open.
+ * Every sequence must be there.  ERR_CORRUPT: damage, `why` says what mends
+ * it.  ERR_INVALID: a newer program wrote it; not even with r->damage is that
+ * passed over.  Main thread.
+ */
+enum err journal_replay(struct cache *c, struct journal_replaying *r,
 			struct why *why) MUST_CHECK;
 
 /* For index_options.log: append and sync `n` records (payloads framed by
@@ -114,6 +138,10 @@ bool journal_snapshot_step(struct journal *j);
 
 /* ---- what start-up and rebuild do with it (cache/rebuild.c) ---- */
 
+/* Before the index is opened, which would make one: ERR_CORRUPT if it has been
+ * lost.  Main thread. */
+enum err journal_check_index(struct cache *c, struct why *why) MUST_CHECK;
+
 /* Bring the index up to the journal: replay what is beyond its sequence.
  * ERR_CORRUPT: they do not belong together; `why` says what to do.  Main
  * thread, before the writer has other work. */
@@ -124,12 +152,24 @@ enum err journal_catch_up(struct cache *c, struct why *why) MUST_CHECK;
  * moved aside to index.lost-<time>: a blob row is made for each file in blobs/
  * (its size as it is; with `rehash`, after its digest was proven), then
  * everything in the journal is replayed; manifests are read again from their
- * files.  Progress by `progress(arg, done, of)`.  The daemon is stopped; the
- * lock is taken. Findings (a link whose file is missing) go to `finding`.
+ * files, and proven.  Progress by `progress(arg, done, of)`.  The daemon is
+ * stopped; the lock is taken.  Findings (a link whose file is missing, records
+ * that cannot be read) go to `finding`.  A journal that was damaged is written
+ * anew: cache_renew_journal().
  */
 enum err cache_rebuild(const struct cache_options *opt, bool rehash,
 		       void (*progress)(void *arg, uint64_t done, uint64_t of),
 		       cache_check_cb *finding, void *arg,
 		       struct why *why) MUST_CHECK;
+
+/*
+ * The other way round: a snapshot of the index takes the place of everything
+ * in journal/, which is moved aside to journal.lost-<time>.  Records that the
+ * index has not seen are replayed before.  ERR_CORRUPT: there is no index, or
+ * it is older than the journal's snapshot.  The daemon is stopped.
+ */
+enum err cache_renew_journal(const struct cache_options *opt,
+			     cache_check_cb *finding, void *arg,
+			     struct why *why) MUST_CHECK;
 
 #endif

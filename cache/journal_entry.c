@@ -2,8 +2,6 @@
 /* The journal's statements as bytes. */
 #include "cache/journal.h"
 
-#define ENTRY_VERSION 1
-
 /* ---- writing ---- */
 
 struct out {
@@ -56,7 +54,7 @@ size_t journal_entry_encode(const struct journal_entry *e, uint8_t *buf)
 {
 	struct out o = {.buf = buf};
 
-	out_u8(&o, ENTRY_VERSION);
+	out_u8(&o, JOURNAL_ENTRY_VERSION);
 	out_u8(&o, (uint8_t)e->kind);
 	out_text(&o, e->repo);
 	switch (e->kind) {
@@ -202,7 +200,7 @@ enum err journal_entry_decode(const uint8_t *buf, size_t len,
 	struct in in = {.at = buf, .left = len};
 
 	memset(out, 0, sizeof(*out));
-	(void)in_enum(&in, ENTRY_VERSION, ENTRY_VERSION);
+	(void)in_enum(&in, JOURNAL_ENTRY_VERSION, JOURNAL_ENTRY_VERSION);
 	out->kind = in_enum(&in, JOURNAL_REPO, JOURNAL_UNTAG);
 	in_repo(&in, out);
 	if (!in.bad)

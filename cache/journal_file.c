@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,24 +65,33 @@ bool journal_record_take(struct slice *records, struct slice *out)
 	return true;
 }
 
-/*
- * An append that was cut off by a crash leaves the beginning of one frame, or
- * its length in zeros.  Whole frames behind it were acknowledged.
- */
-bool journal_is_tail(struct slice rest)
+/* `first` is looked at before a CRC is made, which would make the search slow
+ * in a file of many plausible lengths. */
+static bool may_begin(struct slice at, uint64_t min, uint64_t max)
+{
+	uint64_t first;
+
+	if (at.len < JOURNAL_FRAME_HEAD + JOURNAL_FRAME_MIN)
+		return false;
+	first = get_be64(at.ptr + JOURNAL_FRAME_HEAD);
+	return first >= min && first <= max;
+}
+
+bool journal_frame_find(struct slice *rest, uint64_t min, uint64_t max)
 {
 	struct journal_frame frame;
-	struct slice after;
-	uint32_t len;
 
-	if (rest.len < JOURNAL_FRAME_HEAD)
+	for (size_t i = 0; i < rest->len; i++) {
+		struct slice at = slice_of(rest->ptr + i, rest->len - i), end;
+
+		end = at;
+		if (!may_begin(at, min, max) ||
+		    !journal_frame_take(&end, &frame))
+			continue;
+		*rest = at;
 		return true;
-	len = get_be32(rest.ptr);
-	if (len > rest.len - JOURNAL_FRAME_HEAD)
-		return true;
-	after = slice_of(rest.ptr + JOURNAL_FRAME_HEAD + len,
-			 rest.len - JOURNAL_FRAME_HEAD - len);
-	return !journal_frame_take(&after, &frame);
+	}
+	return false;
 }
 
 /* ---- files ---- */
@@ -145,10 +155,25 @@ enum err journal_list(struct cache *c, const char *suffix, uint64_t **v,
 	return ERR_OK;
 }
 
-enum err journal_read(struct cache *c, const char *path, uint8_t **buf,
-		      size_t *len, struct why *why)
+enum err journal_damaged(struct why *why, const char *fmt, ...)
 {
-	int fd = store_open(c, path, O_RDONLY), error = 0;
+	char text[128];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return why_set(why, ERR_CORRUPT,
+		       "%s; 'entrepot rebuild journal' mends it from the "
+		       "index, or 'entrepot rebuild', if there is none, takes "
+		       "what can be read",
+		       text);
+}
+
+enum err journal_read(struct cache *c, const char *path, uint64_t max,
+		      uint8_t **buf, size_t *len, struct why *why)
+{
+	int fd = store_open(c, path, O_RDONLY | O_NONBLOCK), error = 0;
 	struct stat st;
 	ssize_t got = -1;
 
@@ -158,6 +183,10 @@ enum err journal_read(struct cache *c, const char *path, uint8_t **buf,
 		return store_error(why, errno, "open", path);
 	if (fstat(fd, &st) != 0) {
 		error = errno;
+	} else if (!S_ISREG(st.st_mode)) {
+		error = EINVAL;
+	} else if ((uint64_t)st.st_size > max) {
+		error = EFBIG;
 	} else {
 		*buf = xmalloc((size_t)st.st_size + 1);
 		got = store_pread(fd, *buf, (size_t)st.st_size, 0);

@@ -18,6 +18,8 @@
 #define JOURNAL_FRAME_HEAD 8         /* length, CRC */
 #define JOURNAL_FRAME_MIN 12         /* first, n */
 #define JOURNAL_FRAME_MAX (64 * MIB) /* no batch comes near */
+/* No sequence comes near; so sums do not overflow. */
+#define JOURNAL_SEQ_MAX (UINT64_MAX / 2)
 
 /* Write a frame's head (JOURNAL_FRAME_HEAD + JOURNAL_FRAME_MIN bytes) for
  * these records, which follow it. */
@@ -40,9 +42,14 @@ bool journal_frame_take(struct slice *rest,
 /* The next record of a frame; false at the end, or if it breaks off. */
 bool journal_record_take(struct slice *records, struct slice *out) MUST_CHECK;
 
-/* Is `rest`, at which no frame begins, a torn tail?  No, if whole frames come
- * behind it: then something in the middle is damaged.  Pure. */
-bool journal_is_tail(struct slice rest) MUST_CHECK;
+/*
+ * Skip to the first whole frame whose `first` is in [min, max].  False: there
+ * is none, and `rest` is untouched.  At a place where no frame begins, that is
+ * how a torn tail is told from damage: nothing whole comes behind a tail, and
+ * whatever has lost a bit, a length too, has whole frames behind it.  Pure.
+ */
+bool journal_frame_find(struct slice *rest, uint64_t min,
+			uint64_t max) MUST_CHECK;
 
 /* The sequence in a file's name "<16 hex>.<suffix>"; false: no such name. */
 bool journal_name_parse(const char *name, const char *suffix, uint64_t *seq);
@@ -53,8 +60,12 @@ char *journal_path(uint64_t seq, const char *suffix, char *out);
 enum err journal_list(struct cache *c, const char *suffix, uint64_t **v,
 		      size_t *n, struct why *why) MUST_CHECK;
 
-/* A whole file in memory; *buf is malloc'd. */
-enum err journal_read(struct cache *c, const char *path, uint8_t **buf,
-		      size_t *len, struct why *why) MUST_CHECK;
+/* ERR_CORRUPT, with what mends a damaged journal behind the sentence. */
+enum err journal_damaged(struct why *why, const char *fmt, ...)
+    PRINTF_LIKE(2, 3) MUST_CHECK;
+
+/* A whole regular file of at most `max` bytes in memory; *buf is malloc'd. */
+enum err journal_read(struct cache *c, const char *path, uint64_t max,
+		      uint8_t **buf, size_t *len, struct why *why) MUST_CHECK;
 
 #endif

@@ -2,8 +2,8 @@
 #ifndef CACHE_JOURNAL_INT_H
 #define CACHE_JOURNAL_INT_H
 /*
- * The journal from within: journal.c appends and replays, journal_snapshot.c
- * bounds its length.
+ * The journal from within: journal.c appends, journal_snapshot.c bounds its
+ * length.
  */
 #include "cache/journal_file.h"
 
@@ -20,6 +20,7 @@ struct journal {
 	/* The log that is appended to.  The writer's thread. */
 	int fd;               /* -1: the next append makes one */
 	uint64_t size;        /* bytes of it that count */
+	bool is_torn;         /* until journal_start(): there are more */
 	uint64_t size_before; /* the last append */
 	uint64_t last_before;
 	bool broken; /* it may say what was refused: no more appends */
@@ -39,5 +40,8 @@ struct journal {
 
 /* journal_snapshot.c */
 void snapshot_abandon(struct journal *j);
+/* A whole one at once, named and synced; what it replaces stays.  Of a journal
+ * that nobody appends to. */
+enum err snapshot_make(struct journal *j, struct why *why) MUST_CHECK;
 
 #endif

@@ -106,6 +106,8 @@ static void next_part(struct snapshot *s, enum part part)
 	s->tag[0] = '\0';
 }
 
+/* ERR_NOT_FOUND: there is none behind the last.  Of one whose row has gone,
+ * the logs are all that still tells. */
 static enum err state_repo(struct snapshot *s, struct index_txn *txn)
 {
 	struct journal_entry e = {
@@ -113,10 +115,10 @@ static enum err state_repo(struct snapshot *s, struct index_txn *txn)
 	struct repo_row row;
 	enum err err = repo_next(txn, "", s->name, s->name, &s->repo);
 
-	if (err == ERR_OK)
-		err = repo_get(txn, s->repo, &row);
 	if (err != ERR_OK)
 		return err;
+	if (repo_get(txn, s->repo, &row) != ERR_OK)
+		return ERR_CORRUPT;
 	e.time_s = row.created_s;
 	state(s, &e);
 	next_part(s, PART_LINKS);
@@ -238,7 +240,8 @@ static int name_it(struct journal *j, const struct snapshot *s)
 	return error ? error : store_sync_dir(j->c, "journal");
 }
 
-static int end(struct journal *j)
+/* All pages are written: what is left to be whole, and to be the last. */
+static int complete(struct journal *j)
 {
 	struct snapshot *s = j->snapshot;
 	int error = s->n ? write_page(s) : 0;
@@ -254,8 +257,6 @@ static int end(struct journal *j)
 	j->snap_bytes = s->size;
 	j->log_bytes = 0;
 	pthread_mutex_unlock(&j->mu);
-	clean(j, s->seq);
-	snapshot_free(j);
 	return 0;
 }
 
@@ -280,10 +281,33 @@ static bool failed(struct journal *j)
 	return false;
 }
 
+static uint64_t corrupt_rows(struct journal *j)
+{
+	struct index_stats stats;
+
+	index_stats(j->c->index, &stats);
+	return stats.corrupt_rows;
+}
+
+/* The next page.  ERR_NOT_FOUND: all are written.  ERR_CORRUPT: the index has
+ * lost what the logs still have, and they may not go. */
+static enum err next_page(struct journal *j)
+{
+	uint64_t corrupt = corrupt_rows(j);
+	struct snapshot *s = j->snapshot;
+	struct index_txn *txn = index_read(j->c->index);
+	enum err err = fill(s, txn);
+
+	index_read_end(txn);
+	if (corrupt_rows(j) != corrupt)
+		return ERR_CORRUPT;
+	if (err != ERR_OK)
+		return err;
+	return write_page(s) ? ERR_IO : ERR_OK;
+}
+
 bool journal_snapshot_step(struct journal *j)
 {
-	struct index_txn *txn;
-	struct snapshot *s;
 	enum err err;
 
 	if (!j->snapshot) {
@@ -291,15 +315,40 @@ bool journal_snapshot_step(struct journal *j)
 			return false;
 		begin(j);
 	}
-	s = j->snapshot;
-	if (s->fd < 0)
+	if (j->snapshot->fd < 0)
 		return failed(j);
-	txn = index_read(j->c->index);
-	err = fill(s, txn);
-	index_read_end(txn);
-	if (err == ERR_NOT_FOUND)
-		return end(j) ? failed(j) : false;
-	if (err != ERR_OK || write_page(s) != 0)
+	err = next_page(j);
+	if (err == ERR_OK)
+		return true;
+	if (err != ERR_NOT_FOUND || complete(j) != 0)
 		return failed(j);
-	return true;
+	clean(j, j->snapshot->seq);
+	snapshot_free(j);
+	return false;
+}
+
+enum err snapshot_make(struct journal *j, struct why *why)
+{
+	enum err err = ERR_OK;
+
+	begin(j);
+	if (j->snapshot->fd < 0)
+		err = store_error(why, errno, "make", UNNAMED);
+	while (err == ERR_OK)
+		err = next_page(j);
+	if (err == ERR_NOT_FOUND) {
+		int error = complete(j);
+
+		err =
+		    error ? store_error(why, error, "write", UNNAMED) : ERR_OK;
+	} else if (j->snapshot->fd >= 0) {
+		err = why_set(why, err,
+			      "a snapshot of the index cannot be made: %s",
+			      err_name(err));
+	}
+	if (err == ERR_OK)
+		snapshot_free(j);
+	else
+		snapshot_abandon(j);
+	return err;
 }

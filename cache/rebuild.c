@@ -22,55 +22,7 @@
 #define ROWS 64 /* in one commit */
 #define HASH_BUF (256 * 1024)
 
-/* ---- at start-up ---- */
-
-static enum err replay(struct cache *c, struct journal *j, uint64_t after,
-		       cache_check_cb *finding, void *arg, struct why *why)
-{
-	struct statements s;
-	enum err err;
-
-	statements_init(&s, c);
-	s.finding = finding;
-	s.arg = arg;
-	err = journal_replay(j, after, statements_add, &s, why);
-	if (err == ERR_OK) {
-		err = statements_flush(&s);
-		if (err != ERR_OK)
-			(void)why_set(why, err,
-				      "the index does not take the journal's "
-				      "records: %s",
-				      err_name(err));
-	}
-	statements_release(&s);
-	return err;
-}
-
-enum err journal_catch_up(struct cache *c, struct why *why)
-{
-	struct index_txn *txn = index_read(c->index);
-	uint64_t has = index_log_last(txn);
-	bool nothing = !has && total_get(txn, "blobs") == 0;
-	uint64_t last = journal_last(c->journal);
-
-	index_read_end(txn);
-	if (has == last)
-		return ERR_OK;
-	if (has > last)
-		return why_set(why, ERR_CORRUPT,
-			       "the index has seen %" PRIu64
-			       " records of the journal, which has %" PRIu64
-			       "; part of %s/journal is missing",
-			       has, last, c->data);
-	if (nothing && c->index_is_new)
-		return why_set(why, ERR_CORRUPT,
-			       "%s/journal tells of hosted content, but there "
-			       "was no index; 'entrepot rebuild' makes one",
-			       c->data);
-	return replay(c, c->journal, has, NULL, NULL, why);
-}
-
-/* ---- rebuild: the files ---- */
+/* ---- the files ---- */
 
 struct files {
 	struct cache *c;
@@ -201,7 +153,7 @@ static enum err each_file(struct files *f, const char *folder, bool count)
 
 	if (!dir)
 		return store_error(f->why, errno, "list", folder);
-	while (err == ERR_OK && (entry = readdir(dir))) {
+	while (err == ERR_OK && (errno = 0, entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
 		if (count) {
@@ -215,6 +167,8 @@ static enum err each_file(struct files *f, const char *folder, bool count)
 		if (f->progress)
 			f->progress(f->arg, f->done, f->of);
 	}
+	if (err == ERR_OK && errno)
+		err = store_error(f->why, errno, "list", folder);
 	closedir(dir);
 	return err;
 }
@@ -235,41 +189,148 @@ static enum err each_folder(struct files *f, bool count)
 	return err;
 }
 
-/* ---- rebuild ---- */
+/* ---- the folders of old and new ---- */
 
 #define UNFINISHED "index.new"
+
+/* One that is not there yet: "<what>.lost-<time>", with "-2" behind it in a
+ * second that has had one. */
+static char *name_aside(struct cache *c, const char *what, char out[64])
+{
+	uint64_t now = wall_s();
+	struct stat st;
+
+	snprintf(out, 64, "%s.lost-%" PRIu64, what, now);
+	for (unsigned i = 2; i < 1000 && fstatat(c->data_fd, out, &st,
+						 AT_SYMLINK_NOFOLLOW) == 0;
+	     i++)
+		snprintf(out, 64, "%s.lost-%" PRIu64 "-%u", what, now, i);
+	return out;
+}
+
+/* Everything in it, and the folder. */
+static int remove_folder(struct cache *c, const char *folder)
+{
+	DIR *dir = open_folder(c, folder);
+	struct dirent *entry;
+	int error = 0;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : errno;
+	while (!error && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 &&
+		    strcmp(entry->d_name, "..") != 0 &&
+		    unlinkat(dirfd(dir), entry->d_name, 0) != 0)
+			error = errno;
+	}
+	closedir(dir);
+	if (!error && unlinkat(c->data_fd, folder, AT_REMOVEDIR) != 0)
+		error = errno;
+	return error;
+}
 
 /* What an earlier try has left. */
 static enum err clear_unfinished(struct cache *c, struct why *why)
 {
-	int error = store_unlink(c, UNFINISHED "/data.mdb");
+	int error = remove_folder(c, UNFINISHED);
 
-	if (!error)
-		error = store_unlink(c, UNFINISHED "/lock.mdb");
-	if (!error && unlinkat(c->data_fd, UNFINISHED, AT_REMOVEDIR) != 0 &&
-	    errno != ENOENT)
-		error = errno;
 	return error ? store_error(why, error, "remove", UNFINISHED) : ERR_OK;
 }
 
-/* The new index takes the old one's place. */
+/*
+ * At no moment there is none: a start would make an empty one.  And under the
+ * name of what a next try removes is never the old one.
+ */
 static enum err change_places(struct cache *c, struct why *why)
 {
 	char aside[64];
-	int error = 0;
+	int fd = c->data_fd, error = 0;
 
-	snprintf(aside, sizeof(aside), "index.lost-%" PRIu64, wall_s());
-	if (renameat(c->data_fd, "index", c->data_fd, aside) != 0 &&
-	    errno != ENOENT)
-		return store_error(why, errno, "move aside", "index");
-	if (renameat(c->data_fd, UNFINISHED, c->data_fd, "index") != 0)
-		error = errno;
-	if (!error)
-		error = store_sync_dir(c, ".");
-	return error ? store_error(why, error, "rename", UNFINISHED) : ERR_OK;
+	name_aside(c, "index", aside);
+	if (renameat(fd, UNFINISHED, fd, aside) != 0 ||
+	    renameat2(fd, aside, fd, "index", RENAME_EXCHANGE) != 0)
+		return store_error(why, errno, "put in place", UNFINISHED);
+	error = store_sync_dir(c, ".");
+	return error ? store_error(why, error, "sync", c->data) : ERR_OK;
 }
 
-static enum err fill_index(struct files *f, struct journal *j)
+/* ---- a journal that was damaged ---- */
+
+static enum err move_files(struct cache *c, const char *suffix, uint64_t last,
+			   const char *aside, struct why *why)
+{
+	char from[PATH_LEN_MAX], to[PATH_LEN_MAX];
+	uint64_t *v = NULL;
+	size_t n = 0;
+	enum err err = journal_list(c, suffix, &v, &n, why);
+
+	for (size_t i = 0; err == ERR_OK && i < n && v[i] <= last; i++) {
+		journal_path(v[i], suffix, from);
+		snprintf(to, sizeof(to), "%s/%s", aside, strchr(from, '/') + 1);
+		if (renameat(c->data_fd, from, c->data_fd, to) != 0)
+			err = store_error(why, errno, "move aside", from);
+	}
+	free(v);
+	return err;
+}
+
+/* All logs, and all snapshots but that of sequence `seq`. */
+static enum err move_journal(struct cache *c, uint64_t seq, struct why *why)
+{
+	char aside[64];
+	enum err err;
+	int error = 0;
+
+	if (mkdirat(c->data_fd, name_aside(c, "journal", aside), 0750) != 0)
+		return store_error(why, errno, "make", aside);
+	err = move_files(c, "log", UINT64_MAX, aside, why);
+	if (err == ERR_OK && seq > 0)
+		err = move_files(c, "snap", seq - 1, aside, why);
+	if (err != ERR_OK)
+		return err;
+	error = store_sync_dir(c, aside);
+	if (!error)
+		error = store_sync_dir(c, "journal");
+	if (!error)
+		error = store_sync_dir(c, ".");
+	return error ? store_error(why, error, "sync", aside) : ERR_OK;
+}
+
+/*
+ * With the index open, which has all that the journal tells.  The snapshot is
+ * there before anything goes: killed in between, it is tried again.  A log
+ * that begins behind it can only be empty, or what could not be read.
+ */
+static enum err renew(struct cache *c, struct why *why)
+{
+	struct journal j = {.c = c, .fd = -1};
+	enum err err;
+
+	pthread_mutex_init(&j.mu, NULL);
+	err = snapshot_make(&j, why);
+	pthread_mutex_destroy(&j.mu);
+	return err == ERR_OK ? move_journal(c, j.snap_seq, why) : err;
+}
+
+/* ---- rebuild ---- */
+
+static enum err replay(struct files *f)
+{
+	struct journal_replaying r = {.damage = f->finding,
+				      .damage_arg = f->arg};
+	struct statements s;
+	enum err err;
+
+	statements_init(&s, f->c);
+	s.rows_tell = true;
+	err = statements_replay(&s, &r, f->finding, f->arg, f->why);
+	statements_release(&s);
+	if (err == ERR_OK && r.damages)
+		err = renew(f->c, f->why);
+	return err;
+}
+
+static enum err fill_index(struct files *f)
 {
 	enum err err = each_folder(f, true);
 
@@ -277,9 +338,11 @@ static enum err fill_index(struct files *f, struct journal *j)
 		err = each_folder(f, false);
 	if (err == ERR_OK)
 		err = put_rows(f);
-	if (err == ERR_OK)
-		err = replay(f->c, j, 0, f->finding, f->arg, f->why);
-	return err;
+	return err == ERR_OK ? replay(f) : err;
+}
+
+static void ignore(void *arg UNUSED, const char *finding UNUSED)
+{
 }
 
 enum err cache_rebuild(const struct cache_options *opt, bool rehash,
@@ -289,17 +352,14 @@ enum err cache_rebuild(const struct cache_options *opt, bool rehash,
 	struct files f = {
 	    .rehash = rehash,
 	    .progress = progress,
-	    .finding = finding,
+	    .finding = finding ? finding : ignore,
 	    .arg = arg,
 	    .why = why,
 	};
 	struct index_options index = {0};
-	struct journal *j = NULL;
 	char *dir = NULL;
 	enum err err = cache_open_folder(opt, &f.c, why);
 
-	if (err == ERR_OK)
-		err = journal_open(f.c, &j, why);
 	if (err == ERR_OK)
 		err = clear_unfinished(f.c, why);
 	if (err == ERR_OK) {
@@ -307,15 +367,80 @@ enum err cache_rebuild(const struct cache_options *opt, bool rehash,
 		err = index_open(dir, &index, &f.c->index, why);
 	}
 	if (err == ERR_OK)
-		err = fill_index(&f, j);
+		err = fill_index(&f);
 	if (f.c && f.c->index)
 		index_close(&f.c->index);
 	if (err == ERR_OK)
 		err = change_places(f.c, why);
-	if (j)
-		journal_free(&j);
 	free(dir);
 	if (f.c)
 		cache_close(&f.c);
+	return err;
+}
+
+/* ---- the other way round ---- */
+
+/* An index restored from a copy lacks what only the journal has. */
+static enum err check_is_newer(struct cache *c, uint64_t has, struct why *why)
+{
+	uint64_t *snaps = NULL;
+	size_t n = 0;
+	enum err err = journal_list(c, "snap", &snaps, &n, why);
+
+	if (err == ERR_OK && n && snaps[n - 1] > has)
+		err = why_set(why, ERR_CORRUPT,
+			      "the index in %s is older than the journal's "
+			      "snapshot; 'entrepot rebuild' makes another one",
+			      c->data);
+	free(snaps);
+	return err;
+}
+
+static enum err bring_up_and_renew(struct cache *c, cache_check_cb *finding,
+				   void *arg, struct why *why)
+{
+	struct index_txn *txn = index_read(c->index);
+	struct journal_replaying r = {
+	    .after = index_log_last(txn), .damage = finding, .damage_arg = arg};
+	struct statements s;
+	enum err err;
+
+	index_read_end(txn);
+	err = check_is_newer(c, r.after, why);
+	if (err != ERR_OK)
+		return err;
+	statements_init(&s, c);
+	err = statements_replay(&s, &r, finding, arg, why);
+	statements_release(&s);
+	return err == ERR_OK ? renew(c, why) : err;
+}
+
+enum err cache_renew_journal(const struct cache_options *opt,
+			     cache_check_cb *finding, void *arg,
+			     struct why *why)
+{
+	struct index_options index = {0};
+	struct cache *c;
+	struct stat st;
+	char *dir;
+	enum err err = cache_open_folder(opt, &c, why);
+
+	if (err != ERR_OK)
+		return err;
+	dir = xasprintf("%s/index", c->data);
+	if (fstatat(c->data_fd, "index/data.mdb", &st, 0) != 0)
+		err = why_set(why, ERR_CORRUPT,
+			      "there is no index in %s; 'entrepot rebuild' "
+			      "makes one of what can be read",
+			      c->data);
+	if (err == ERR_OK)
+		err = index_open(dir, &index, &c->index, why);
+	if (err == ERR_OK)
+		err =
+		    bring_up_and_renew(c, finding ? finding : ignore, arg, why);
+	if (c->index)
+		index_close(&c->index);
+	free(dir);
+	cache_close(&c);
 	return err;
 }

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rebuild [--rehash]: a new index for a stopped daemon's data. */
+/*
+ * For a stopped daemon's data, one of the two that know what is hosted, out of
+ * the other: rebuild [--rehash], a new index; rebuild journal, a new journal.
+ */
 #include "cache/journal.h"
 #include "proxy/command.h"
 
+#include <errno.h>
+#include <grp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A line that is written over, where somebody looks on. */
@@ -24,28 +30,82 @@ static void print_finding(void *arg UNUSED, const char *finding)
 	printf("%s\n", finding);
 }
 
-static int rebuild(const struct conf *conf, bool rehash)
+/* What root makes in it, the daemon could not open. */
+static bool become_owner(const char *data)
+{
+	struct stat st;
+
+	if (geteuid() != 0)
+		return true;
+	if (stat(data, &st) == 0 &&
+	    (st.st_uid == 0 ||
+	     (setgroups(0, NULL) == 0 && setegid(st.st_gid) == 0 &&
+	      seteuid(st.st_uid) == 0)))
+		return true;
+	fprintf(stderr, "entrepot: cannot work as the owner of %s: %s\n", data,
+		strerror(errno));
+	return false;
+}
+
+static int failed(bool shown, const struct why *why)
+{
+	fprintf(stderr, "%sentrepot: %s\n", shown ? "\n" : "", why->text);
+	return EXIT_FAILED;
+}
+
+static int rebuild_index(const struct conf *conf,
+			 const struct cache_options *opt, bool rehash)
+{
+	bool shown = false;
+	struct why why;
+
+	if (cache_rebuild(opt, rehash, show, print_finding, &shown, &why) !=
+	    ERR_OK)
+		return failed(shown, &why);
+	printf("%s/index is new; what it and a damaged journal replace is "
+	       "beside it as *.lost-*, which can be removed\n",
+	       conf->data);
+	return command_done();
+}
+
+static int rebuild_journal(const struct conf *conf,
+			   const struct cache_options *opt)
+{
+	struct why why;
+
+	if (cache_renew_journal(opt, print_finding, NULL, &why) != ERR_OK)
+		return failed(false, &why);
+	printf("%s/journal is new; the old one is beside it as "
+	       "journal.lost-*, which can be removed\n",
+	       conf->data);
+	return command_done();
+}
+
+static int rebuild(const struct conf *conf, bool journal, bool rehash)
 {
 	struct cache_options opt = {
 	    .data = conf->data,
 	    .max_inline_bytes = conf->cache.inline_manifest_max_bytes,
 	    .max_open_blobs = 16,
 	};
-	bool shown = false;
-	struct why why;
 
-	if (!command_has_data(conf->data))
+	if (!command_has_data(conf->data) || !become_owner(conf->data))
 		return EXIT_FAILED;
-	if (cache_rebuild(&opt, rehash, show, print_finding, &shown, &why) !=
-	    ERR_OK) {
-		fprintf(stderr, "%sentrepot: %s\n", shown ? "\n" : "",
-			why.text);
-		return EXIT_FAILED;
-	}
-	printf("%s/index is new; the old one is beside it as index.lost-*, "
-	       "which can be removed\n",
-	       conf->data);
-	return command_done();
+	return journal ? rebuild_journal(conf, &opt)
+		       : rebuild_index(conf, &opt, rehash);
+}
+
+/* The index, unless it is said that it be the journal. */
+static bool read_words(const struct command_line *line, bool *journal)
+{
+	*journal = line->n_words == 1;
+	if (!*journal)
+		return true;
+	if (strcmp(line->words[0], "journal") == 0 && !line->switched)
+		return true;
+	fprintf(stderr, "entrepot: command line: expected rebuild [--rehash], "
+			"or rebuild journal\n");
+	return false;
 }
 
 int command_rebuild(int argc, char **argv)
@@ -53,10 +113,11 @@ int command_rebuild(int argc, char **argv)
 	struct command_line line;
 	struct conf *conf = NULL;
 	int status = EXIT_USAGE;
+	bool journal;
 
-	if (command_line_parse(argc, argv, "--rehash", 0, &line) &&
-	    command_load(&line.conf, &conf))
-		status = rebuild(conf, line.switched);
+	if (command_line_parse(argc, argv, "--rehash", 1, &line) &&
+	    read_words(&line, &journal) && command_load(&line.conf, &conf))
+		status = rebuild(conf, journal, line.switched);
 	conf_unref(&conf);
 	command_line_release(&line);
 	return status;

@@ -28,8 +28,11 @@ static const struct {
      "    layout, with what refers to them; NAME alone: all its tags"},
     {"check", command_check, "[flags] [--rehash]",
      "is the data of a stopped daemon sound?"},
-    {"rebuild", command_rebuild, "[flags] [--rehash]",
-     "a new index for a stopped daemon's data, from blobs/ and journal/"},
+    {"rebuild", command_rebuild,
+     "[flags] [--rehash]\n"
+     "  rebuild [flags] journal",
+     "a new index for a stopped daemon's data, from blobs/ and journal/;\n"
+     "    or a new journal, from the index"},
     {"client-config", command_client_config, "[flags] KIND [HOST:PORT]",
      "the file that points a client here; KIND is docker,\n"
      "    containerd, podman, crio, buildkit, k3s or kubernetes"},

@@ -12,6 +12,9 @@ a run.
 import os
 import re
 import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +24,7 @@ import crash
 import datasets
 from content import MIB
 from crash import dice, die
-from daemon import ROOT, Config, Daemon, wait_until
+from daemon import BINARY, ROOT, Config, Daemon, wait_until
 from push import NAME, Pusher
 
 KILLS = int(os.environ.get("ENTREPOT_KILLS") or 100) // 2
@@ -460,6 +463,55 @@ def test_killed_there_it_keeps_what_it_has_said(new_entrepot, point, passage,
     check_survived(daemon, writer)
     if POINTS[point][0] is snapshot:
         check_long(daemon)
+
+
+def pushed(new_entrepot):
+    """A daemon that is stopped, what it was pushed, and what it showed."""
+    daemon = new_entrepot(None, OPTIONS)
+    writer = Writer(daemon, Content())
+    writer.pusher = Pusher(daemon)
+    writer.push_all()
+    client.close_all()
+    assert daemon.stop() == 0
+    return daemon, writer
+
+
+def test_each_of_index_and_journal_comes_from_the_other(new_entrepot):
+    daemon, writer = pushed(new_entrepot)
+    shutil.rmtree(daemon.data / "journal")
+    done = daemon.command("serve")
+    assert done.returncode == 1 and "'entrepot rebuild journal'" in done.stderr
+    assert daemon.command("rebuild", "everything").returncode == 2
+    assert daemon.command("rebuild", "--rehash", "journal").returncode == 2
+    done = daemon.command("rebuild", "journal")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\n") == 1
+    shutil.rmtree(daemon.data / "index")
+    done = daemon.command("rebuild", "journal")
+    assert done.returncode == 1 and "there is no index" in done.stderr
+    assert daemon.command("rebuild", "--rehash").returncode == 0
+    daemon.start()
+    check_whole(daemon, writer.held, writer.state)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="files of another user")
+def test_what_root_rebuilds_is_its_owners(new_entrepot):
+    """Or the daemon could not open it."""
+    daemon, _ = pushed(new_entrepot)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        data = shutil.copytree(daemon.data, folder / "data")
+        for path in [data, *data.rglob("*")]:
+            os.chown(path, 65534, 65534)
+        for what in [], ["journal"]:
+            # Nobody may trace what has changed its user: no leaks are sought.
+            subprocess.run([BINARY, "rebuild", "--data", data, *what],
+                           env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+                           check=True, timeout=20 * client.SLOW)
+        assert {path.stat().st_uid for path in data.rglob("*")} == {65534}
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_every_fault_point_is_killed_at():
