@@ -22,7 +22,9 @@ struct removal {
 	size_t n_children;
 	size_t from; /* the first of them that the next apply looks at */
 
-	bool kept, more, had_file; /* of the last apply */
+	/* of the last apply */
+	bool kept, had_file;
+	bool more; /* something of it is left for another one */
 	size_t looked;
 };
 
@@ -77,6 +79,8 @@ struct forget {
 	struct index_txn *txn;
 	uint64_t repo;
 	const struct digest *dg;
+	unsigned *left; /* to be forgotten in this apply */
+	bool more;
 };
 
 /* What is held before it, if anything, is the newest again, and is checked at
@@ -88,6 +92,10 @@ static bool forget_tag(void *arg, const char *tag, size_t tag_len)
 
 	if (tag_get(f->txn, f->repo, tag, tag_len, &row) != ERR_OK)
 		return true;
+	f->more = *f->left == 0;
+	if (f->more)
+		return false;
+	--*f->left;
 	if (digest_equal(&row.held[0], f->dg))
 		row.held[0] = row.held[1];
 	memset(&row.held[1], 0, sizeof(row.held[1]));
@@ -99,20 +107,25 @@ static bool forget_tag(void *arg, const char *tag, size_t tag_len)
 	return true;
 }
 
-void removal_forget_manifest(struct index_txn *txn, uint64_t repo,
-			     const struct digest *dg)
+/* The tags first: until they have gone, the link leads back to the rest. */
+bool removal_forget_manifest(struct index_txn *txn, uint64_t repo,
+			     const struct digest *dg, unsigned *left)
 {
-	struct forget f = {txn, repo, dg};
+	struct forget f = {txn, repo, dg, left, false};
 	struct manifest_row row;
 	struct digest subject;
 
+	if (tag_of_walk(txn, repo, dg, forget_tag, &f) != ERR_OK)
+		return true; /* the transaction has failed, and says so */
+	if (f.more || *left == 0)
+		return false;
+	--*left;
 	if (manifest_get(txn, dg, &row) == ERR_OK && row.subject.alg) {
 		subject = row.subject;
 		referrer_del(txn, repo, &subject, dg);
 	}
-	if (tag_of_walk(txn, repo, dg, forget_tag, &f) != ERR_OK)
-		return; /* the transaction has failed */
 	link_del(txn, repo, dg);
+	return true;
 }
 
 static bool forget_holder(void *arg, uint64_t repo, bool hosted)
@@ -123,8 +136,28 @@ static bool forget_holder(void *arg, uint64_t repo, bool hosted)
 	/* To a blob, a link says what its upstream has allowed, and stays. */
 	if (!hosted && (link_get(f->txn, repo, f->dg, &link) != ERR_OK ||
 			link.kind == LINK_MANIFEST))
-		removal_forget_manifest(f->txn, repo, f->dg);
-	return true;
+		f->more =
+		    !removal_forget_manifest(f->txn, repo, f->dg, f->left);
+	return !f->more;
+}
+
+/*
+ * False: some still have it.  It begins at the first again in each commit, and
+ * a mirror may have taken it anew meanwhile; what is forgotten is found no
+ * more.  A blob that is no manifest has nothing to forget, however many
+ * repositories link it.
+ */
+static bool forget_all(struct index_txn *txn, const struct digest *dg)
+{
+	unsigned left = REMOVAL_FORGET_MAX;
+	struct forget f = {txn, 0, dg, &left, false};
+	struct manifest_row row;
+
+	if (manifest_get(txn, dg, &row) == ERR_NOT_FOUND)
+		return true;
+	if (holder_walk(txn, dg, forget_holder, &f) != ERR_OK)
+		return true; /* the transaction has failed, and says so */
+	return !f.more;
 }
 
 /* ---- the rows ---- */
@@ -158,13 +191,9 @@ static void drop_edges(struct index_txn *txn, struct removal *r)
 static void drop_rows(struct index_txn *txn, struct removal *r)
 {
 	const struct digest *dg = &r->g->dg;
-	struct forget f = {txn, 0, dg};
 	char path[PATH_LEN_MAX];
 	struct blob_row blob;
 
-	if (r->rule == REMOVE_PURGED &&
-	    holder_walk(txn, dg, forget_holder, &f) != ERR_OK)
-		return; /* the transaction has failed */
 	r->had_file = blob_get(txn, dg, &blob) != ERR_NOT_FOUND;
 	if (r->had_file) {
 		blob_del(txn, dg);
@@ -181,10 +210,13 @@ static enum err removal_apply(struct index_txn *txn, struct index_op *op)
 
 	r->more = false;
 	r->had_file = false;
+	r->looked = 0;
 	r->kept = is_needed(txn, r);
 	if (r->kept)
 		return ERR_OK;
-	drop_edges(txn, r);
+	r->more = r->rule == REMOVE_PURGED && !forget_all(txn, &r->g->dg);
+	if (!r->more)
+		drop_edges(txn, r);
 	if (!r->more)
 		drop_rows(txn, r);
 	return ERR_OK;

@@ -8,7 +8,8 @@
  *
  * A manifest with many children goes in several commits, its edges first and
  * its row last: until then it is what nobody can reach, and its row of garbage
- * leads a later start back to it.
+ * leads a later start back to it.  A purge that is cut off between two commits
+ * leaves some tags and mirrors that still have it whole, and can be repeated.
  */
 #include "cache/cache_int.h"
 
@@ -39,9 +40,17 @@ enum err removal_run(struct cache *c, const struct garbage *g,
 bool removal_needed(struct cache *c, struct index_txn *txn,
 		    const struct digest *dg);
 
-/* In an apply: a mirrored repository no longer has this manifest: its link,
- * its place among the referrers, and what tags hold of it go. */
-void removal_forget_manifest(struct index_txn *txn, uint64_t repo,
-			     const struct digest *dg);
+/* Tags and repositories that forget a manifest in one commit; each costs at
+ * most 5 row operations. */
+#define REMOVAL_FORGET_MAX 50
+
+/*
+ * In an apply: a mirrored repository no longer has this manifest: what tags
+ * hold of it goes, then its link and its place among the referrers.  *left,
+ * which counts each, stops at 0.  False: go on in another apply.
+ */
+bool removal_forget_manifest(struct index_txn *txn, uint64_t repo,
+			     const struct digest *dg,
+			     unsigned *left) MUST_CHECK;
 
 #endif

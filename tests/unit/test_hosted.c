@@ -647,6 +647,64 @@ static void a_purge_takes_the_mirrors_copy(void)
 	close_cache(&c);
 }
 
+#define MANY_TWINS 300
+
+static enum err tag_many_mirrored(struct index_txn *txn, struct index_op *op)
+{
+	struct many_tags *m = container_of(op, struct many_tags, op);
+	struct tag_row row = {.held = {m->dg}, .seen = m->dg, .fetched_s = 1};
+	struct link_row link = {.kind = LINK_MANIFEST, .created_s = 1};
+	struct repo_row repo;
+	char name[32];
+
+	link.media_type = slice_of(IMAGE_TYPE, strlen(IMAGE_TYPE));
+	for (unsigned i = 0; i < MANY_TWINS; i++) {
+		snprintf(name, sizeof(name), "twin/%05u", i);
+		CHECK(repo_ensure(txn, HOST, name, REPO_MIRROR, 1, &repo) ==
+		      ERR_OK);
+		link_put(txn, repo.id, &m->dg, &link);
+		tag_put(txn, repo.id, "v1", 2, &row);
+	}
+	CHECK(repo_ensure(txn, HOST, "app", REPO_MIRROR, 1, &repo) == ERR_OK);
+	for (unsigned i = 0; i < MANY_TAGS; i++) {
+		snprintf(name, sizeof(name), "%05u", i);
+		tag_put(txn, repo.id, name, strlen(name), &row);
+	}
+	return ERR_OK;
+}
+
+/* The writer's turns are short. */
+static void a_purge_of_very_many_goes_in_several_commits(void)
+{
+	struct cache *c = open_cache(64 * 1024);
+	char *text = image_of(1, 2, NULL);
+	struct many_tags m = {.op = {.apply = tag_many_mirrored}};
+	struct index_stats before, after;
+
+	m.dg = store(c, "app", "v1", text, true);
+	CHECK(index_submit_wait(c->index, &m.op) == ERR_OK);
+	CHECK(mirror_tag(c, "app", "00999").held[0].alg);
+	CHECK(mirror_tag(c, "twin/00299", "v1").held[0].alg);
+	index_stats(c->index, &before);
+	CHECK(purge(c, true, "app", &m.dg).err == ERR_OK);
+	index_stats(c->index, &after);
+	/* Each twin is a tag and a link. */
+	CHECK(after.commits - before.commits >=
+	      (MANY_TAGS + 2 * MANY_TWINS) / 50);
+	CHECK(!has_rows(c, &m.dg));
+	CHECK(!mirror_tag(c, "app", "v1").held[0].alg);
+	CHECK(!mirror_tag(c, "app", "00000").held[0].alg);
+	CHECK(!mirror_tag(c, "app", "00999").held[0].alg);
+	CHECK(!mirror_tag(c, "twin/00000", "v1").held[0].alg);
+	CHECK(!mirror_tag(c, "twin/00299", "v1").held[0].alg);
+	index_stats(c->index, &after);
+	CHECK(after.rows[TABLE_TAG] == 0 && after.rows[TABLE_TAG_OF] == 0);
+	CHECK(after.rows[TABLE_LINK] == 0 && after.rows[TABLE_HOLDER] == 0);
+	expect_sound(c);
+	free(text);
+	close_cache(&c);
+}
+
 static void a_purge_leaves_hosted_content_alone(void)
 {
 	struct cache *c = open_cache(64 * 1024);
@@ -732,6 +790,7 @@ int main(void)
 	RUN(an_orphan_is_found_again_after_a_lost_index);
 	RUN(a_manifest_of_very_many_goes_whole);
 	RUN(a_purge_takes_the_mirrors_copy);
+	RUN(a_purge_of_very_many_goes_in_several_commits);
 	RUN(a_purge_leaves_hosted_content_alone);
 	RUN(a_purge_leaves_what_is_leased);
 	RUN(the_record_of_a_bad_hosted_blob_stays);
