@@ -150,6 +150,8 @@ struct conf_hook {
 	struct conf_headers headers;
 	uint32_t actions;                 /* enum conf_event */
 	struct conf_strings repositories; /* patterns; none = all */
+	char *ca;                         /* PEM file, NULL = the system's */
+	bool insecure;                    /* its certificate is not checked */
 	uint64_t timeout_ms;
 	uint64_t retry_min_ms;
 	uint64_t retry_max_ms;

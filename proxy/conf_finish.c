@@ -309,24 +309,23 @@ static void warn_transport(struct place *at)
 			  "between can read credentials and move tags");
 }
 
-static void check_file(struct place *at, const char *option, const char *path)
+void conf_file_check(struct conf_ctx *ctx, const char *key, const char *path)
 {
 	struct why why;
 	bool others;
 	size_t len;
 	char *text;
 
-	if (!path)
+	if (!path || ctx->skip_files)
 		return;
-	place_key(at, option);
 	if (conf_file_read(path, MIB, &text, &len, &others, &why) != ERR_OK) {
-		conf_complain(at->ctx, at->key, "expected a readable file: %s",
+		conf_complain(ctx, key, "expected a readable file: %s",
 			      why.text);
 		return;
 	}
 	if (others && strstr(text, "PRIVATE KEY-----"))
 		conf_warn(
-		    at->ctx, at->key,
+		    ctx, key,
 		    "%s holds a private key and can be read by every user",
 		    path);
 	explicit_bzero(text, len);
@@ -340,11 +339,9 @@ static void check_files(struct place *at)
 	if (up->client_key && !up->client_cert)
 		conf_complain(at->ctx, place_key(at, "client_cert"),
 			      "expected it with client_key, found none");
-	if (at->ctx->skip_files)
-		return;
-	check_file(at, "ca", up->ca);
-	check_file(at, "client_cert", up->client_cert);
-	check_file(at, "client_key", up->client_key);
+	conf_file_check(at->ctx, place_key(at, "ca"), up->ca);
+	conf_file_check(at->ctx, place_key(at, "client_cert"), up->client_cert);
+	conf_file_check(at->ctx, place_key(at, "client_key"), up->client_key);
 }
 
 static void finish_upstreams(struct conf_ctx *ctx, struct conf *conf)

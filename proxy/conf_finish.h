@@ -18,6 +18,12 @@ struct conf_upstream *conf_upstream_add(struct conf *conf, const char *name);
 bool conf_host_is_loopback(const char *host);
 
 /*
+ * Complain unless `path`, the value of option `key`, is a file that can be
+ * read; warn if it is a private key that everybody can read.  NULL is no file.
+ */
+void conf_file_check(struct conf_ctx *ctx, const char *key, const char *path);
+
+/*
  * Fill in what is still unset and judge the whole; complaints and warnings go
  * to `ctx`.  Reads password files.
  */

@@ -201,6 +201,21 @@ static void check_name(struct conf_ctx *ctx, const struct conf_hooks *all,
 	}
 }
 
+static void check_transport(struct conf_ctx *ctx, const struct conf_hook *hook,
+			    const char *at)
+{
+	char *key = xasprintf("%s.ca", at);
+
+	conf_file_check(ctx, key, hook->ca);
+	free(key);
+	key = xasprintf("%s.insecure", at);
+	if (hook->insecure)
+		conf_warn(ctx, key,
+			  "its certificate is not checked: whoever is in "
+			  "between can read the events and their secrets");
+	free(key);
+}
+
 void conf_hooks_finish(struct conf_ctx *ctx, const struct conf *conf)
 {
 	const struct conf_hooks *all = &conf->notifications.endpoints;
@@ -218,6 +233,7 @@ void conf_hooks_finish(struct conf_ctx *ctx, const struct conf *conf)
 			check_secrets(ctx, hook, key);
 		if (hook->name)
 			check_name(ctx, all, hook, key);
+		check_transport(ctx, hook, key);
 		if (hook->retry_min_ms > hook->retry_max_ms)
 			conf_complain(ctx, key,
 				      "expected retry_min of no more than "

@@ -10,6 +10,8 @@ struct errand {
 	char **headers;
 	size_t n_headers;
 	char *post_body;
+	char *ca;
+	bool insecure;
 	size_t answer_max;
 	uint64_t timeout_ms;
 	errand_cb *cb;
@@ -36,6 +38,7 @@ static void errand_free(struct errand *e)
 	}
 	free(e->headers);
 	free(e->post_body);
+	free(e->ca);
 	free(e->answer);
 	dial_way_release(&e->way);
 	free(e);
@@ -126,6 +129,8 @@ static void start_fetch(struct errand *e, const char *resolve)
 	    .post_body = e->post_body,
 	    .resolve = resolve,
 	    .proxy = e->way.proxy.text,
+	    .ca = e->ca,
+	    .insecure = e->insecure,
 	    .connect_ms = e->timeout_ms,
 	    .first_byte_ms = e->timeout_ms,
 	    .stall_ms = e->timeout_ms,
@@ -180,6 +185,8 @@ struct errand *errand_start(struct dialer *dr, const struct errand_spec *spec,
 	e->answer_max = spec->answer_max;
 	e->answer = xcalloc(1, spec->answer_max + 1);
 	e->post_body = spec->post_body ? xstrdup(spec->post_body) : NULL;
+	e->ca = spec->ca ? xstrdup(spec->ca) : NULL;
+	e->insecure = spec->insecure;
 	e->headers = xcalloc(spec->n_headers + 1, sizeof(*e->headers));
 	for (size_t i = 0; i < spec->n_headers; i++)
 		e->headers[e->n_headers++] = xstrdup(spec->headers[i]);

@@ -19,6 +19,8 @@ struct errand_spec {
 	const char *const *headers; /* "Name: value"; may hold secrets */
 	size_t n_headers;
 	const char *post_body; /* NULL: a GET */
+	const char *ca;        /* PEM file; NULL: the system's authorities */
+	bool insecure;         /* certificates are not checked */
 	size_t answer_max;     /* bytes of the answer that are kept */
 	uint64_t timeout_ms;
 };

@@ -8,6 +8,8 @@
  *   a pull ────► memory, bounded, may be dropped ─────┴─► POST (fetch loop)
  *                                                           │ 2xx: the cursor
  *                                                           │ moves on
+ *                                       half as many, or one ◄ refused (4xx)
+ *                                       less                │
  *                                            pause, doubled ◄ anything else
  *
  * One receiver never waits for another.  Each gets its events in the order of

@@ -37,7 +37,7 @@ void hook_pull_free(struct hook_pull *p);
 /* An envelope that is being filled. */
 struct hook_batch {
 	struct list_text text;
-	size_t n;
+	size_t n, max; /* events; max <= HOOK_BATCH_EVENTS */
 };
 /* False: it is full, and the event is for the next one. */
 bool hook_batch_add(struct hook_batch *b, const char *event, size_t len);
@@ -67,7 +67,7 @@ enum receiver_state {
 	RECEIVER_IDLE,
 	RECEIVER_LOOKING, /* a worker reads the queue for it */
 	RECEIVER_SENDING, /* a POST is under way */
-	RECEIVER_PAUSED,  /* the last one failed */
+	RECEIVER_PAUSED,  /* the last one failed, and is sent again */
 };
 
 /* Fetch loop. */
@@ -93,6 +93,10 @@ struct receiver {
 	unsigned n_pulls, n_sent_pulls;
 	unsigned failures; /* in a row */
 	bool losing;       /* told the log so */
+	/* Events of the next POST: HOOK_BATCH_EVENTS, or fewer since the
+	 * receiver has refused some. */
+	size_t batch_max;
+	bool refusing; /* told the log so */
 };
 
 /* ---- hook.c ---- */

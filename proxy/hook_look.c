@@ -112,6 +112,7 @@ void receiver_look(struct receiver *r, uint64_t told)
 	l->name = xstrdup(r->name);
 	l->told = told;
 	l->result.next = r->next;
+	l->result.batch.max = r->batch_max;
 	l->job.lane = JOB_SYNC;
 	l->job.run = run;
 	l->job.done = done;

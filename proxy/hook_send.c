@@ -3,8 +3,9 @@
  * One receiver, on the fetch loop.
  *
  *   IDLE ─wake─► LOOKING ─► SENDING ─2xx─► LOOKING (and its cursor moves)
- *     ▲             │          └─else─► PAUSED ─► LOOKING
- *     └──nothing────┘
+ *     ▲             │          ├─refused─► LOOKING (for half as many; of one
+ *     │             │          │           alone the cursor moves: dropped)
+ *     └──nothing────┘          └─else─► PAUSED ─► LOOKING
  */
 #include "proxy/hook_int.h"
 
@@ -15,8 +16,7 @@
 
 bool hook_batch_add(struct hook_batch *b, const char *event, size_t len)
 {
-	if (b->n == HOOK_BATCH_EVENTS ||
-	    (b->n && b->text.len + len > HOOK_BATCH_BYTES))
+	if (b->n == b->max || (b->n && b->text.len + len > HOOK_BATCH_BYTES))
 		return false;
 	list_text_add(&b->text, b->n ? "," : "{\"events\":[",
 		      b->n ? 1 : strlen("{\"events\":["));
@@ -77,13 +77,9 @@ static void drop_pulls(struct receiver *r, unsigned n)
 	}
 }
 
-static void delivered(struct receiver *r)
+/* Past what has just been sent. */
+static void move_on(struct receiver *r)
 {
-	metric_add(METRIC_NOTIFICATIONS_SENT, (int64_t)r->batch.n, 0, 0, 0);
-	if (r->failures)
-		log_info("webhook %s: it takes events again", r->name);
-	r->failures = 0;
-	r->losing = false;
 	hook_batch_release(&r->batch);
 	if (r->is_pulls) {
 		drop_pulls(r, r->n_sent_pulls);
@@ -92,6 +88,66 @@ static void delivered(struct receiver *r)
 	}
 	r->next = r->upto + 1;
 	receiver_look(r, r->upto);
+}
+
+static void delivered(struct receiver *r)
+{
+	metric_add(METRIC_NOTIFICATIONS_SENT, (int64_t)r->batch.n, 0, 0, 0);
+	if (r->failures)
+		log_info("webhook %s: it takes events again", r->name);
+	r->failures = 0;
+	r->losing = false;
+	if (r->batch_max == HOOK_BATCH_EVENTS)
+		r->refusing = false;
+	r->batch_max = MIN(r->batch_max * 2, HOOK_BATCH_EVENTS);
+	move_on(r);
+}
+
+/*
+ * Does this status speak of what was posted?  RFC 9110, 15.5: the 4xx class is
+ * for "situations in which the client seems to have erred".  Then the same
+ * events would be refused for ever, and all others wait behind them.
+ *
+ * Those of the list speak of who asks, where and when: nothing else would be
+ * taken now either, and it is for somebody to mend.  The events wait.
+ */
+static bool refuses_events(unsigned status)
+{
+	switch (status) {
+	case 401: /* who */
+	case 402:
+	case 403:
+	case 407:
+	case 404: /* where */
+	case 405:
+	case 421:
+	case 408: /* when */
+	case 423:
+	case 425:
+	case 429:
+		return false;
+	default:
+		return status / 100 == 4;
+	}
+}
+
+/* The others of the envelope may be welcome: it is halved until one event is
+ * alone.  The size grows again with each success. */
+static void refused(struct receiver *r, unsigned status)
+{
+	if (r->batch.n > 1) {
+		r->batch_max = r->batch.n / 2;
+		hook_batch_release(&r->batch);
+		receiver_look(r, 0);
+		return;
+	}
+	metric_inc(METRIC_NOTIFICATIONS_REFUSED, 0);
+	if (!r->refusing)
+		log_warn("webhook %s: it answered %u to an event, which is "
+			 "dropped, as others are that it refuses",
+			 r->name, status);
+	r->refusing = true;
+	move_on(r);
 }
 
 static void answered(void *arg, enum err err, unsigned status,
@@ -106,6 +162,8 @@ static void answered(void *arg, enum err err, unsigned status,
 		failed(r, why->text);
 	} else if (status / 100 == 2) {
 		delivered(r);
+	} else if (refuses_events(status)) {
+		refused(r, status);
 	} else {
 		snprintf(reason, sizeof(reason), "it answered %u%s", status,
 			 status / 100 == 3 ? "; redirects are not followed"
@@ -156,6 +214,8 @@ static void send_batch(struct receiver *r)
 	    .headers = (const char *const *)headers,
 	    .n_headers = n,
 	    .post_body = r->batch.text.text,
+	    .ca = conf->ca,
+	    .insecure = conf->insecure,
 	    .answer_max = ANSWER_MAX,
 	    .timeout_ms = conf->timeout_ms,
 	};
@@ -171,6 +231,7 @@ static void send_pulls(struct receiver *r)
 	struct hook_pull *p;
 
 	r->n_sent_pulls = 0;
+	r->batch.max = r->batch_max;
 	STAILQ_FOREACH (p, &r->pulls, link) {
 		if (!hook_batch_add(&r->batch, p->text, p->len))
 			break;
@@ -204,7 +265,7 @@ void receiver_looked(struct receiver *r, struct look_result *res)
 		failed(r, "the queue of events cannot be read or written");
 	} else if (res->batch.n) {
 		r->batch = res->batch;
-		res->batch = (struct hook_batch){{0}, 0};
+		res->batch = (struct hook_batch){0};
 		r->upto = res->upto;
 		r->is_pulls = false;
 		send_batch(r);
@@ -251,6 +312,7 @@ struct receiver *receiver_new(struct hooks *h, const char *name)
 
 	r->hooks = h;
 	r->name = xstrdup(name);
+	r->batch_max = HOOK_BATCH_EVENTS;
 	r->handle = loop_register(h->loop, r, RECEIVER_MAGIC);
 	STAILQ_INIT(&r->pulls);
 	timer_init(&r->timer, h->loop, send_again, r);

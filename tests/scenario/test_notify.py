@@ -25,17 +25,21 @@ NAME = "team/app"
 
 class Receiver:
     """Takes what is posted; `answers` are statuses or Plans for the next
-    ones, then 200 for all others."""
+    ones, then 200 for all others.  What `refuses` says of the events it was
+    posted is the status for them, before that."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.requests = []
         self.taken = []
         self.answers = []
-        self.server = HttpServer("receiver", self._answer)
+        self.refuses = lambda events: None
+        self.server = HttpServer("receiver", self._answer, tls=tls)
 
     def _answer(self, request, connection):
         self.requests.append(request)
-        plan = self.answers.pop(0) if self.answers else 200
+        plan = self.refuses(json.loads(request.body)["events"])
+        if plan is None:
+            plan = self.answers.pop(0) if self.answers else 200
         if isinstance(plan, int):
             plan = Plan(status=plan)
         if plan.delay:
@@ -270,6 +274,8 @@ def test_pulls_are_not_told_by_default(registry, receiver, image):
 
 @pytest.mark.parametrize("answer, reason", [
     (500, "it answered 500"), (404, "it answered 404"),
+    (401, "it answered 401"), (403, "it answered 403"),
+    (408, "it answered 408"), (429, "it answered 429"),
     (Plan(status=307, headers={"Location": "/elsewhere"}),
      "it answered 307; redirects are not followed"),
     (Plan(status=500, stop_after=-1, stop_how="reset"), "")])
@@ -291,6 +297,97 @@ def test_what_fails_is_sent_again_in_order(registry, receiver, image, answer,
     assert "s3cret" not in log
     assert daemon.metrics()["entrepot_notifications_failed_total"] == 3
     wait_until(lambda: daemon.metrics()["entrepot_notifications_waiting"] == 0)
+
+
+def with_tag(events, *tags):
+    """Is one of these among them?"""
+    return any(tag in tags for tag in tags_of(events))
+
+
+@pytest.mark.parametrize("status", [400, 410, 413, 422])
+def test_what_is_refused_is_dropped_alone(registry, receiver, image, status):
+    daemon = registry()
+    receiver.server.close()
+    push(daemon, image, "v0")
+    tags = [f"v{i}" for i in range(1, 40)]
+    tag_all(daemon, image, tags)
+    receiver.refuses = lambda events: \
+        status if with_tag(events, "v7", "v30") else None
+    receiver.server.open()
+    wait_until(lambda: daemon.metrics()["entrepot_notifications_waiting"] == 0)
+    assert tags_of(receiver.taken) == \
+        ["v0", *(tag for tag in tags if tag not in ("v7", "v30"))]
+    # It is halved to find them, and grows again.
+    assert len(receiver.requests) < 30
+    assert daemon.metrics()["entrepot_notifications_refused_total"] == 2
+    log = daemon.log()
+    assert log.count(f"webhook test: it answered {status} to an event, "
+                     "which is dropped") == 1
+    # It says so again when all had been well meanwhile.
+    tag_all(daemon, image, [f"w{i}" for i in range(20)])
+    receiver.wait(len(image.blobs) + 38 + 20)
+    receiver.refuses = lambda events: status if with_tag(events, "x") else None
+    tag_all(daemon, image, ["x", "y"])
+    assert tags_of(receiver.wait(len(image.blobs) + 38 + 21))[-1] == "y"
+    assert daemon.log().count("to an event, which is dropped") == 2
+    assert daemon.metrics()["entrepot_notifications_refused_total"] == 3
+
+
+def test_one_that_refuses_all_holds_no_event(registry, receiver, image):
+    daemon = registry(actions=["push", "pull"])
+    receiver.refuses = lambda events: 400
+    push(daemon, image, "v0")
+    tag_all(daemon, image, ["v1", "v2"])
+    daemon.learn(NAME, "v1", image)
+    refused = len(image.blobs) + 4
+    wait_until(lambda: daemon.metrics()[
+        "entrepot_notifications_refused_total"] == refused)
+    assert daemon.metrics()["entrepot_notifications_waiting"] == 0
+    assert receiver.taken == []
+    assert daemon.log().count("to an event, which is dropped") == 1
+    receiver.refuses = lambda events: None
+    tag_all(daemon, image, ["v3"])
+    assert tags_of(receiver.wait(1)) == ["v3"]
+
+
+@pytest.mark.parametrize("option", ["ca", "insecure"])
+def test_a_receiver_with_a_certificate_of_a_private_authority(
+        registry, image, authority, option):
+    receiver = Receiver(tls=authority.server_context())
+    try:
+        daemon = registry(url=receiver.url)
+        push_blob(daemon, image.config)
+        daemon.wait_log("webhook test: ")
+        assert receiver.requests == []
+        hook = daemon.config.tree["notifications"]["endpoints"][0]
+        hook[option] = str(authority.cert) if option == "ca" else True
+        daemon.reload()
+        event, = receiver.wait(1)
+        assert event["target"]["digest"] == image.config.digest
+        warned = "notifications.endpoints[0].insecure: its certificate " \
+            "is not checked" in daemon.log()
+        assert warned == (option == "insecure")
+    finally:
+        receiver.server.close()
+
+
+def test_the_ca_of_one_receiver_is_not_that_of_another(
+        new_entrepot, receiver, image, authority):
+    trusted = Receiver(tls=authority.server_context())
+    other = Receiver(tls=authority.server_context(("127.0.0.1", "other")))
+    daemon = new_entrepot(None, {
+        "default_upstream": None,
+        "notifications.endpoints": [
+            {"name": "a", "url": trusted.url, "ca": str(authority.cert)},
+            {"name": "b", "url": other.url}]})
+    try:
+        push_blob(daemon, image.config)
+        trusted.wait(1)
+        daemon.wait_log("webhook b: ")
+        assert other.requests == []
+    finally:
+        trusted.server.close()
+        other.server.close()
 
 
 def test_a_slow_receiver_delays_no_request(registry, receiver, image):

@@ -397,6 +397,10 @@ BAD = {
         {"upstreams": {"a.example": {"username": "u", "password": "hush",
                                      "password_file": "/x"}}},
         "password", ""),
+    "authority of a webhook that is not there": (
+        {"notifications": {"endpoints": [
+            {"name": "n", "url": "https://h/", "ca": "/nowhere/ca.pem"}]}},
+        "notifications.endpoints[0].ca", "/nowhere/ca.pem"),
     "file that is not there": (
         {"upstreams": {"a.example": {"ca": "/nowhere/ca.pem"}}},
         "ca", "/nowhere/ca.pem"),

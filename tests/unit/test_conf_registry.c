@@ -220,6 +220,9 @@ static void errors_say_what_was_expected(void)
 	    {HOOK("\"retry_min\": \"9m\""),
 	     "F: notifications.endpoints[0]: expected retry_min of no more "
 	     "than retry_max (300000ms), found 540000ms"},
+	    {HOOK("\"insecure\": 1"),
+	     "F: notifications.endpoints[0].insecure: expected true or false, "
+	     "found 1"},
 	    {HOOKS("{\"name\": \"n\", \"url\": \"http://h\"}, "
 		   "{\"name\": \"n\", \"url\": \"http://i\"}"),
 	     "F: notifications.endpoints[1]: expected each name once, found "
