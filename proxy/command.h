@@ -61,8 +61,8 @@ bool command_has_data(const char *data) MUST_CHECK;
 int command_ask(const struct conf *conf, unsigned n_words,
 		const char *const *words);
 
-/* The same with a descriptor that goes with it, and a bar on stderr, if that is
- * a terminal, of how far it is. */
+/* The same with a descriptor that goes with it (-1: none), and a bar on stderr,
+ * if that is a terminal, of how far it is. */
 int command_ask_long(const struct conf *conf, unsigned n_words,
 		     const char *const *words, int fd);
 

@@ -12,7 +12,7 @@ int command_ls(int argc, char **argv)
 
 	if (command_line_parse(argc, argv, NULL, 0, &line) &&
 	    command_load(&line.conf, &conf))
-		status = command_ask(conf, ARRAY_LEN(words), words);
+		status = command_ask_long(conf, ARRAY_LEN(words), words, -1);
 	conf_unref(&conf);
 	command_line_release(&line);
 	return status;

@@ -14,6 +14,7 @@ import pytest
 
 import client
 import content
+import push
 from client import SLOW, Background
 from daemon import BINARY, NotifySocket, parse_metrics, seconds, wait_until
 
@@ -602,6 +603,32 @@ def test_ls_of_many_repositories(up, entrepot, image):
     assert done.returncode == 0, done
     assert [line.split()[0] for line in done.stdout.splitlines()] == \
         [f"docker.io/{name}" for name in names]
+
+
+def test_ls_looks_at_a_large_repository_bit_by_bit(entrepot, image):
+    pusher = push.Pusher(entrepot, "team/large")
+    pusher.push(image)
+    for first in range(0, 10_000, 100):
+        answer = pusher.put_manifest(
+            image, tags=[f"t{i}" for i in range(first, first + 100)])
+        assert answer.status == 201, answer
+    want = f"team/large  hosted  tags 10000  manifests 1  " \
+        f"blobs {len(image.blobs)}  hides docker.io/team/large"
+    done = entrepot.command("ls")
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines() == [want]
+    # Between two snapshots it says how far it is, and of how much.
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5 * SLOW)
+        sock.connect(str(entrepot.data / "control.sock"))
+        sock.sendall(b"ls\n")
+        with sock.makefile() as answer:
+            lines = answer.read().splitlines()
+    rows = 10_001 + len(image.blobs)
+    assert lines == [
+        f"% 4096 {rows} tags, manifests and blobs counted",
+        f"% 8192 {rows} tags, manifests and blobs counted",
+        f"- {want}", "= 0 "]
 
 
 def test_a_name_that_nobody_hosts_cannot_be_released(up, entrepot, image):
