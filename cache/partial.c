@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cache/partial_int.h"
+#include "cache/partial_map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,8 +9,8 @@
 _Static_assert(PARTIAL_EXTENTS_MAX == MAP_EXTENTS_MAX,
 	       "a map has room for every piece");
 
-/* How much a crash of ours may lose. */
-#define MAP_STEP (1 * MIB)
+/* A map is written for eight times its length, or more. */
+#define MAP_SHARE 8
 #define WRITEBACK_STEP (8 * MIB)
 #define SYNC_STEP (64 * MIB)
 #define READ_STEP ((size_t)64 * 1024)
@@ -142,7 +143,7 @@ static enum err sync_step(struct partial *p, struct why *why)
 	if (error)
 		return store_error(why, error, "sync", p->path);
 	extent_copy(&p->synced, &p->held);
-	partial_write_map(p, true);
+	partial_write_map(p, &p->held, true);
 	p->since_sync = p->since_map = 0;
 	return ERR_OK;
 }
@@ -162,24 +163,43 @@ static enum err keep_pace(struct partial *p, struct why *why)
 			partial_give_up(p, NULL);
 		return err;
 	}
-	if (p->since_map >= MAP_STEP) {
-		partial_write_map(p, false);
-		p->since_map = 0;
-	}
 	return ERR_OK;
 }
 
 /* ---- writing ---- */
 
+/*
+ * [off, off+len) has been written, and no reader knows yet.  The map is first
+ * to say so: what a client has had does not come again after a crash of ours.
+ * Only a file in very many pieces has a map so long that it waits for more
+ * bytes, of which a crash then loses up to 1 MiB.
+ */
+static void map_written(struct partial *p, uint64_t off, size_t len)
+{
+	size_t map_len =
+	    MAP_HEAD_BYTES + sizeof(struct extent) * (p->held.n + p->synced.n);
+	struct extents written;
+
+	p->since_map += len;
+	if (p->since_map < MAP_SHARE * map_len)
+		return;
+	extent_init(&written);
+	extent_copy(&written, &p->held);
+	extent_add(&written, off, off + len);
+	partial_write_map(p, &written, false);
+	extent_release(&written);
+	p->since_map = 0;
+}
+
 static void mark_held(struct partial *p, uint64_t off, size_t len)
 {
 	if (!len)
 		return;
+	map_written(p, off, len);
 	pthread_mutex_lock(&p->mu);
 	extent_add(&p->held, off, off + len);
 	p->held_bytes += len;
 	pthread_mutex_unlock(&p->mu);
-	p->since_map += len;
 	p->since_writeback += len;
 	p->since_sync += len;
 }

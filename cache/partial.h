@@ -18,9 +18,10 @@
  * sequence number and a CRC, the size if known, this boot's id, the extents
  * written and the extents synced.  After a crash of ours the written ones
  * count (the kernel has the bytes); after another boot only the synced ones.
- * It is written after the bytes it speaks of, every MAP_STEP bytes and at
- * close.  A file with two links is complete and may be a blob's inode: all of
- * it is held from the start, and it is never written or cut.
+ * It is written after the bytes it speaks of and before they are held, so that
+ * no reader has seen what a crash of ours loses, and at close.  A file with two
+ * links is complete and may be a blob's inode: all of it is held from the
+ * start, and it is never written or cut.
  */
 #include "cache/cache.h"
 #include "cache/extent.h"

@@ -23,13 +23,14 @@ static int write_slot(struct partial *p, const struct partial_map *m)
 	return error;
 }
 
-void partial_write_map(struct partial *p, bool sync)
+void partial_write_map(struct partial *p, const struct extents *written,
+		       bool sync)
 {
 	struct partial_map m = {
 	    .seq = p->map_seq + 1,
 	    .boot = p->c->boot,
 	    .file = p->id,
-	    .written = p->held,
+	    .written = *written,
 	    .synced = p->synced,
 	};
 	struct partial_view view;

@@ -65,9 +65,10 @@ void partial_end(struct partial *p);
 
 /* ---- cache/partial_file.c; all by the writer ---- */
 
-/* Write the older slot; `sync` it, too.  A map that cannot be written says
- * less than it could, and nothing wrong: no error. */
-void partial_write_map(struct partial *p, bool sync);
+/* Write the older slot: `written` is in the file; `sync` it, too.  A map that
+ * cannot be written says less than it could, and nothing wrong: no error. */
+void partial_write_map(struct partial *p, const struct extents *written,
+		       bool sync);
 /* Take both names from the disk and from the table, unless they went. */
 void partial_forget(struct partial *p);
 /* publish_staged() has taken the names from the disk: now from the table. */
