@@ -36,6 +36,21 @@ static enum err store_apply(struct index_txn *txn, struct change *ch)
 	return ch->tag ? change_tag_seen(txn, ch, repo.id, true) : ERR_OK;
 }
 
+/* In several commits, and told on this thread. */
+static void store_many(struct cache *c, struct manifest_change *STEALS m)
+{
+	struct change *ch = &m->ch;
+	struct hold hold;
+	enum err err;
+
+	hold_wait(c->holds, &hold, &ch->dg);
+	err = manifest_rows_put_ahead(c, &m->rows, ch->now_s, ch->public_yes);
+	if (err == ERR_OK)
+		err = change_wait(c, ch, store_apply);
+	hold_release(c->holds, &hold);
+	change_finish(ch, err);
+}
+
 void cache_store_manifest(struct cache *c, const struct store_manifest *sm,
 			  cache_done_cb *cb, void *arg)
 {
@@ -61,5 +76,8 @@ void cache_store_manifest(struct cache *c, const struct store_manifest *sm,
 	if (m->rows.in_file)
 		ch->early =
 		    store_small_file(c, &sm->dg, sm->bytes, sm->len, &ch->why);
-	change_submit(c, ch, store_apply);
+	if (manifest_rows_are_many(&m->rows) && ch->early == ERR_OK)
+		store_many(c, m);
+	else
+		change_submit(c, ch, store_apply);
 }

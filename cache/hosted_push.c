@@ -230,6 +230,14 @@ static enum err find_repos(struct index_txn *txn, struct push *p)
 	return ERR_OK;
 }
 
+/* Would it be refused?  Writes nothing. */
+static enum err check_apply(struct index_txn *txn, struct hosted_change *hc)
+{
+	enum err err = find_repos(txn, of(hc));
+
+	return err == ERR_OK ? decide(txn, of(hc)) : err;
+}
+
 /* Refused for what is missing, it claims its name nevertheless. */
 static enum err push_apply(struct index_txn *txn, struct hosted_change *hc)
 {
@@ -288,9 +296,20 @@ static void copy_tags(struct push *p, const struct push_manifest *m)
 static enum err push_commit(void *arg, struct why *why UNUSED)
 {
 	struct push *p = arg;
+	enum err err = ERR_OK;
 
-	p->committed = hosted_wait(&p->hc, push_apply);
-	return p->committed == ERR_OK ? p->hc.res.err : p->committed;
+	if (manifest_rows_are_many(&p->rows) &&
+	    hosted_wait(&p->hc, check_apply) == ERR_OK)
+		err = manifest_rows_put_ahead(p->hc.c, &p->rows, p->hc.ch.now_s,
+					      false);
+	if (err == ERR_OK)
+		err = hosted_wait(&p->hc, push_apply);
+	p->committed = err;
+	/* What was put ahead speaks of the file, and is collection's to drop
+	 * with it. */
+	if (p->rows.n_ahead)
+		return ERR_OK;
+	return err == ERR_OK ? p->hc.res.err : err;
 }
 
 void cache_push_manifest(struct cache *c, const struct push_manifest *m,

@@ -86,9 +86,10 @@ static void put_blob_row(struct index_txn *txn, const struct manifest_rows *r,
 	blob_put(txn, &r->dg, &row);
 }
 
-static void put_edges(struct index_txn *txn, const struct manifest_rows *r)
+static void put_edges(struct index_txn *txn, const struct manifest_rows *r,
+		      size_t from, size_t to)
 {
-	for (size_t i = 0; i < r->n_edges; i++) {
+	for (size_t i = from; i < to; i++) {
 		const struct manifest_edge *e = &r->edges[i];
 		struct edge_row row = {e->size, e->role,
 				       slice_of_text(e->media_type)};
@@ -106,10 +107,59 @@ void manifest_rows_put(struct index_txn *txn, const struct manifest_rows *r,
 	if (r->in_file)
 		put_blob_row(txn, r, now_s, public_yes);
 	if (edges)
-		put_edges(txn, r);
+		put_edges(txn, r, r->n_ahead, r->n_edges);
 	if (r->descriptor)
 		referrer_put(txn, repo, &r->subject, &r->dg,
 			     slice_of_text(r->descriptor));
+}
+
+/* ---- ahead of it ---- */
+
+struct ahead {
+	struct index_op op;
+	const struct manifest_rows *r;
+	uint64_t now_s;
+	bool public_yes;
+	bool agrees; /* of the last apply */
+};
+
+static enum err ahead_apply(struct index_txn *txn, struct index_op *op)
+{
+	struct ahead *a = container_of(op, struct ahead, op);
+	const struct manifest_rows *r = a->r;
+
+	a->agrees = manifest_rows_agree(txn, r);
+	if (!a->agrees)
+		return ERR_OK;
+	if (r->n_ahead == 0) {
+		put_row(txn, r, a->now_s, a->public_yes);
+		if (r->in_file)
+			put_blob_row(txn, r, a->now_s, a->public_yes);
+		garbage_put(txn, a->now_s, &r->dg, 0);
+	}
+	put_edges(txn, r, r->n_ahead, r->n_ahead + MANIFEST_EDGES_MAX);
+	return ERR_OK;
+}
+
+enum err manifest_rows_put_ahead(struct cache *c, struct manifest_rows *r,
+				 uint64_t now_s, bool public_yes)
+{
+	struct ahead a = {
+	    .op.apply = ahead_apply,
+	    .r = r,
+	    .now_s = now_s,
+	    .public_yes = public_yes,
+	    .agrees = true,
+	};
+	enum err err = ERR_OK;
+
+	while (err == ERR_OK && a.agrees &&
+	       r->n_edges - r->n_ahead > MANIFEST_EDGES_MAX) {
+		err = index_submit_wait(c->index, &a.op);
+		if (err == ERR_OK && a.agrees)
+			r->n_ahead += MANIFEST_EDGES_MAX;
+	}
+	return err;
 }
 
 /* ---- copying what the apply needs ---- */

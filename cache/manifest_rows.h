@@ -7,7 +7,8 @@
  * subject.  A change copies all of it before it is queued and puts it in its
  * apply.
  *
- *   manifest_rows_init -> manifest_rows_put (in applies) -> _release
+ *   manifest_rows_init [-> manifest_rows_put_ahead]
+ *                       -> manifest_rows_put (in applies) -> _release
  */
 #include "cache/cache_int.h"
 #include "cache/manifest.h"
@@ -32,6 +33,7 @@ struct manifest_rows {
 	char *descriptor;      /* as a referrer; NULL without a subject */
 	struct manifest_edge *edges;
 	size_t n_edges;
+	size_t n_ahead; /* of them: put by commits of their own */
 };
 
 /* Bytes of at most `max_inline` are kept for the row; more, or `always_file`,
@@ -49,9 +51,32 @@ void manifest_rows_init(struct manifest_rows *r,
 			const struct manifest_source *src);
 void manifest_rows_release(struct manifest_rows *r);
 
+/* Edges that one commit puts. */
+#define MANIFEST_EDGES_MAX 256
+
+/* Is it for manifest_rows_put_ahead()? */
+static inline bool manifest_rows_are_many(const struct manifest_rows *r)
+{
+	return r->n_edges > MANIFEST_EDGES_MAX;
+}
+
 /*
- * Put all rows, with the referrer's in repository `repo`.  Marks and dates of
- * rows that are there stay.
+ * An index may name tens of thousands, each an edge, and the writer has others
+ * to serve meanwhile: put most of the edges in commits of their own.  The row
+ * goes with the first of them, and the file's; as it has no link nobody can
+ * reach it, and a row of garbage leads collection to it should it never get
+ * one.  Nothing is put where manifest_rows_agree() says no.
+ *
+ * ERR_NO_SPACE, ERR_IO: as index_submit_wait(); r->n_ahead says whether
+ * something has been put.  Worker; under the hold of r->dg until the link's
+ * commit, which keeps every removal away.
+ */
+enum err manifest_rows_put_ahead(struct cache *c, struct manifest_rows *r,
+				 uint64_t now_s, bool public_yes) MUST_CHECK;
+
+/*
+ * Put all rows (but edges that were put ahead), with the referrer's in
+ * repository `repo`.  Marks and dates of rows that are there stay.
  *
  * The same bytes under another type may name less (a type that we do not know
  * names nothing), never something else: what the row already says of children

@@ -2,6 +2,7 @@
 #include "cache/hosted.h"
 
 #include "cache/children.h"
+#include "cache/manifest_rows.h"
 #include "tests/unit/hosted_help.h"
 #include "tests/unit/unit.h"
 
@@ -586,6 +587,112 @@ static void a_manifest_of_very_many_goes_whole(void)
 	close_cache(&c);
 }
 
+/* An index of `n` entries that nobody has.  The caller frees it. */
+static char *index_of_many(unsigned n)
+{
+	size_t room = (size_t)n * 200 + 200, used;
+	char *text = xmalloc(room);
+
+	used = (size_t)snprintf(text, room,
+				"{\"schemaVersion\":2,\"mediaType\":\"%s\","
+				"\"manifests\":[",
+				INDEX_TYPE);
+	for (unsigned i = 1; i <= n; i++) {
+		struct digest dg = blob_digest(i);
+		char *d = descriptor(IMAGE_TYPE, &dg, "");
+
+		used += (size_t)snprintf(text + used, room - used, "%s%s",
+					 i > 1 ? "," : "", d);
+		free(d);
+	}
+	snprintf(text + used, room - used, "]}");
+	return text;
+}
+
+static uint64_t rows_of(struct cache *c, enum index_table table)
+{
+	struct index_stats stats;
+
+	index_stats(c->index, &stats);
+	return stats.rows[table];
+}
+
+static uint64_t commits_of(struct cache *c)
+{
+	struct index_stats stats;
+
+	index_stats(c->index, &stats);
+	return stats.commits;
+}
+
+/* The writer's turns are short. */
+static void an_index_of_very_many_comes_in_several_commits(void)
+{
+	enum { N = 2000, COMMITS = N / 256 };
+	struct cache *c = open_cache(64 * 1024);
+	char *text = index_of_many(N);
+	struct digest dg = text_digest(text);
+	uint64_t before = commits_of(c);
+
+	CHECK(push(c, "a", "v1", text).err == ERR_OK);
+	CHECK(commits_of(c) - before >= COMMITS);
+	CHECK(rows_of(c, TABLE_EDGE) == N);
+	CHECK(has_manifest(c, "a", &dg) && tag_digest(c, "a", "v1").alg);
+	collect_all(c);
+	CHECK(has_manifest(c, "a", &dg) && rows_of(c, TABLE_EDGE) == N);
+	expect_sound(c);
+	CHECK(remove_manifest(c, "a", &dg).err == ERR_OK);
+	collect_all(c);
+	CHECK(!has_rows(c, &dg) && !has_file(c, &dg));
+	CHECK(rows_of(c, TABLE_EDGE) == 0);
+	expect_sound(c);
+	/* A mirror's likewise. */
+	before = commits_of(c);
+	store(c, "app", "v1", text, true);
+	CHECK(commits_of(c) - before >= COMMITS);
+	CHECK(rows_of(c, TABLE_EDGE) == N);
+	collect_all(c);
+	CHECK(rows_of(c, TABLE_EDGE) == N && has_file(c, &dg));
+	expect_sound(c);
+	free(text);
+	close_cache(&c);
+}
+
+/* Its commits have come to the row and some edges when it is cut off. */
+static void what_was_put_ahead_is_collected(void)
+{
+	struct cache *c = open_cache(64 * 1024);
+	char *text = index_of_many(600);
+	struct digest dg = text_digest(text);
+	struct manifest_source src = {
+	    .dg = &dg,
+	    .media_type = INDEX_TYPE,
+	    .bytes = text,
+	    .len = strlen(text),
+	    .always_file = true,
+	};
+	struct manifest_facts facts;
+	struct manifest_rows rows;
+	struct why why = {""};
+
+	CHECK(manifest_parse(text, src.len, src.len, NULL, &facts, &why) ==
+	      ERR_OK);
+	src.facts = &facts;
+	CHECK(store_small_file(c, &dg, text, src.len, &why) == ERR_OK);
+	manifest_rows_init(&rows, &src);
+	CHECK(manifest_rows_put_ahead(c, &rows, 1, false) == ERR_OK);
+	CHECK(rows.n_ahead == 512 && rows_of(c, TABLE_EDGE) == 512);
+	expect_sound(c);
+	collect_all(c);
+	CHECK(!has_rows(c, &dg) && !has_file(c, &dg));
+	CHECK(rows_of(c, TABLE_EDGE) == 0);
+	expect_sound(c);
+	manifest_rows_release(&rows);
+	manifest_facts_release(&facts);
+	free(text);
+	close_cache(&c);
+}
+
 /* ---- purging ---- */
 
 static struct hosted_result purge(struct cache *c, bool manifest,
@@ -789,6 +896,8 @@ int main(void)
 	RUN(who_was_told_of_a_blob_finds_it);
 	RUN(an_orphan_is_found_again_after_a_lost_index);
 	RUN(a_manifest_of_very_many_goes_whole);
+	RUN(an_index_of_very_many_comes_in_several_commits);
+	RUN(what_was_put_ahead_is_collected);
 	RUN(a_purge_takes_the_mirrors_copy);
 	RUN(a_purge_of_very_many_goes_in_several_commits);
 	RUN(a_purge_leaves_hosted_content_alone);
