@@ -269,7 +269,7 @@ static void set_args(struct conf_ctx *ctx, const struct conf_args *args,
 	const char *source = ctx->source;
 	json_t *root = args_json(args);
 
-	ctx->source = "command line";
+	ctx->source = CONF_COMMAND_LINE;
 	ctx->overriding = true;
 	set_group(ctx, &level, "", root);
 	json_decref(root);
@@ -313,6 +313,7 @@ static enum err build(struct conf_ctx *ctx, const char *text, size_t len,
 {
 	struct conf *conf = conf_new();
 
+	ctx->args = args;
 	if (text)
 		set_text(ctx, text, len, conf);
 	if (args)

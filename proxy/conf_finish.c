@@ -484,15 +484,30 @@ static void finish_cors(struct conf_ctx *ctx, const struct conf *conf)
 	}
 }
 
+/* What a flag said is not the file's mistake. */
+static void finish_flags(struct conf_ctx *ctx, struct conf *conf)
+{
+	const struct conf_args *args = ctx->args;
+	const char *source = ctx->source;
+
+	if (args && args->default_upstream)
+		ctx->source = CONF_COMMAND_LINE;
+	resolve_upstream(ctx, conf, "default_upstream",
+			 &conf->default_upstream);
+	ctx->source = source;
+	if (args && args->listen.n)
+		ctx->source = CONF_COMMAND_LINE;
+	finish_listen(ctx, conf);
+	ctx->source = source;
+}
+
 void conf_finish(struct conf_ctx *ctx, struct conf *conf)
 {
 	finish_paths(ctx, conf);
 	finish_counts(ctx, conf);
 	finish_upstreams(ctx, conf);
 	check_hosts(ctx, conf);
-	resolve_upstream(ctx, conf, "default_upstream",
-			 &conf->default_upstream);
-	finish_listen(ctx, conf);
+	finish_flags(ctx, conf);
 	finish_cors(ctx, conf);
 	conf_hooks_finish(ctx, conf);
 }

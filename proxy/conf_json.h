@@ -12,9 +12,12 @@
 #define CONF_TEXT_MAX (4 * MIB)
 #define CONF_ERRORS_MAX 100
 
+#define CONF_COMMAND_LINE "command line"
+
 /* What one load carries along. */
 struct conf_ctx {
-	const char *source; /* the file, or "command line" */
+	const char *source;           /* the file, or CONF_COMMAND_LINE */
+	const struct conf_args *args; /* NULL: no flags */
 	bool skip_files;    /* do not look at the files that options name */
 	bool overriding;    /* an upstream may be there already */
 	bool source_public; /* others may read the source */

@@ -442,9 +442,11 @@ static void bad_flags_are_named(void)
 	     "command line: default_upstream: expected a host or host:port or "
 	     "\"none\", found \"\xff\""},
 	    {"--default-upstream=gcr.io",
-	     "F: default_upstream: expected the name of a configured "
-	     "upstream, found \"gcr.io\""},
+	     "command line: default_upstream: expected the name of a "
+	     "configured upstream, found \"gcr.io\""},
 	};
+	char *const twice[] = {serve, ARG("--listen=127.0.0.1:5000"),
+			       ARG("--listen=127.0.0.1:5000"), NULL};
 	struct conf *conf = NULL;
 	struct conf_args args;
 	struct why why;
@@ -471,6 +473,17 @@ static void bad_flags_are_named(void)
 		conf_args_release(&args);
 		free(one);
 	}
+	CHECK(parse(twice, &args, &why) == ERR_OK);
+	CHECK(conf_load_text("F", "{}", 2, &args, &conf, NULL, &why) ==
+	      ERR_INVALID);
+	CHECK_STR(why.text, "command line: listen[1]: expected each address "
+			    "once, found \"127.0.0.1:5000\" again");
+	conf_args_release(&args);
+	/* What the file says is the file's. */
+	CHECK(conf_load_text("F", "{\"default_upstream\": \"gcr.io\"}", 30,
+			     NULL, &conf, NULL, &why) == ERR_INVALID);
+	CHECK_STR(why.text, "F: default_upstream: expected the name of a "
+			    "configured upstream, found \"gcr.io\"");
 }
 
 static void reload_names_what_needs_a_restart(void)
