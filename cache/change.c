@@ -24,7 +24,9 @@ void change_finish(struct change *ch, enum err err)
 	if (err == ERR_OK || ch->why.text[0])
 		; /* nothing to explain, or explained where it failed */
 	else if (err == ERR_NO_SPACE)
-		why_set(&ch->why, err, "the index finds no room on its disk");
+		why_set(&ch->why, err,
+			"the disk has no room for the index to "
+			"grow");
 	else
 		why_set(&ch->why, err, "the index did not take %s%s%s: %s",
 			ch->host, *ch->host ? "/" : "", ch->name,

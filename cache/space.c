@@ -63,6 +63,26 @@ static enum err free_bytes_of(int fd, uint64_t *out, struct why *why)
 	return ERR_OK;
 }
 
+/* For a person, who has to make room or to change the option. */
+static enum err no_room(struct why *why, uint64_t bytes, uint64_t room,
+			uint64_t min_free, uint64_t outstanding)
+{
+	char what[40] = "anything new", promised[64] = "";
+
+	if (bytes)
+		snprintf(what, sizeof(what), "%" PRIu64 " KiB more",
+			 (bytes + KIB - 1) / KIB);
+	if (outstanding)
+		snprintf(promised, sizeof(promised),
+			 ", and %" PRIu64 " MiB are promised to other writes",
+			 (outstanding + MIB - 1) / MIB);
+	return why_set(why, ERR_NO_SPACE,
+		       "the disk has no room for %s: %" PRIu64
+		       " MiB are free,%s cache.min_free is %" PRIu64 " MiB%s",
+		       what, room / MIB, outstanding ? "" : " and",
+		       min_free / MIB, promised);
+}
+
 /* The call to the filesystem is made without the lock: the sum may be late by
  * what others write meanwhile, never by what they have reserved. */
 static enum err reserve(struct space *s, uint64_t bytes, struct why *why)
@@ -82,13 +102,7 @@ static enum err reserve(struct space *s, uint64_t bytes, struct why *why)
 	pthread_mutex_unlock(&s->mu);
 	if (fits)
 		return ERR_OK;
-	return why_set(why, ERR_NO_SPACE,
-		       "the disk has %" PRIu64 " MiB free, of which %" PRIu64
-		       " are promised to other writes; %" PRIu64
-		       " KiB more would leave less than min_free (%" PRIu64
-		       " MiB)",
-		       room / MIB, outstanding / MIB, (bytes + KIB - 1) / KIB,
-		       min_free / MIB);
+	return no_room(why, bytes, room, min_free, outstanding);
 }
 
 static void give_back(struct space *s, uint64_t bytes)

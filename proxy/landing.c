@@ -103,8 +103,8 @@ static void complain(struct flight *f, const struct why *why)
 	if (all->complained_ms && now - all->complained_ms < pause_ms)
 		return;
 	all->complained_ms = now;
-	log_warn("blobs are passed through and not stored, one of %s for now: "
-		 "%s",
+	log_warn("blobs pass through and are not stored, for instance one "
+		 "of %s: %s",
 		 f->upstream, why->text);
 }
 

@@ -40,8 +40,8 @@ static void readyz(struct request *r)
 		case INDEX_OK:
 			break;
 		case INDEX_FULL:
-			text = "ready, but the index finds no room: nothing "
-			       "new is stored\n";
+			text = "ready, but the disk has no room for the index "
+			       "to grow: nothing new is stored\n";
 			break;
 		case INDEX_FAILED:
 			status = 503;

@@ -109,7 +109,8 @@ static void on_cache_event(void *arg UNUSED, enum cache_event event,
 			log_warn("cache: %s: discarded: %s", name, why->text);
 		break;
 	case CACHE_INDEX_FULL:
-		log_error("index: no room, nothing new is stored: %s",
+		log_error("index: the disk has no room for it to grow, "
+			  "nothing new is stored: %s",
 			  why->text);
 		break;
 	case CACHE_INDEX_FAILED:
