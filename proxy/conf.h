@@ -216,6 +216,7 @@ struct conf_upstream {
 
 	/* trouble */
 	uint32_t retries; /* without progress, over all endpoints */
+	uint64_t unreached_ms;
 	uint64_t retry_min_ms;
 	uint64_t retry_max_ms;
 	uint64_t quota_hold_ms; /* a 429 without Retry-After */

@@ -141,6 +141,7 @@ struct flight {
 
 	unsigned breaks;       /* since the last progress */
 	uint64_t break_marker; /* held bytes at the last break */
+	uint64_t unreached_ms; /* since when nothing is reached; 0: it is */
 	uint32_t avoid;        /* endpoints, for the next transfer */
 	bool waiting_retry;
 	struct timer retry, linger;

@@ -409,6 +409,7 @@ static void restart_home(struct job *job, void *object)
 		f->size = f->size_hint = FLOW_SIZE_UNKNOWN;
 		f->size_told = false;
 		f->breaks = 0;
+		f->unreached_ms = 0;
 		f->break_marker = 0;
 		f->phase = FLIGHT_RUNNING;
 		flow_restart(f->flow, l->partial);

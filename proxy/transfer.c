@@ -180,6 +180,27 @@ static bool has_progress(struct flight *f)
 	return more;
 }
 
+/*
+ * No endpoint takes a connection, and of this blob nobody has had a byte that
+ * would be in vain: an error soon lets the client ask somebody else.  Long
+ * enough for an upstream that is just being started again.
+ */
+static bool unreached_too_long(struct transfer *t, enum err err,
+			       uint64_t wait_ms)
+{
+	struct flight *f = t->flight;
+	uint64_t now = now_ms();
+
+	if (err != ERR_UNAVAILABLE || t->endpoint >= 0 ||
+	    flight_arrived_bytes(f) > 0) {
+		f->unreached_ms = 0;
+		return false;
+	}
+	if (!f->unreached_ms)
+		f->unreached_ms = now;
+	return now - f->unreached_ms + wait_ms > f->up_conf->unreached_ms;
+}
+
 static void give_up(struct transfer *t, enum err err, const struct why *why)
 {
 	struct flight *f = t->flight;
@@ -206,7 +227,8 @@ static void broke(struct transfer *t, enum err err, const struct why *why)
 	wait_ms = MAX(back_off_ms(f),
 		      MIN(t->retry_after_s, UINT64_MAX / 1000) * 1000);
 	if (f->breaks > up->retries ||
-	    wait_ms > MAX(up->retry_max_ms, up->first_byte_ms)) {
+	    wait_ms > MAX(up->retry_max_ms, up->first_byte_ms) ||
+	    unreached_too_long(t, err, wait_ms)) {
 		give_up(t, err, why);
 		return;
 	}

@@ -10,7 +10,7 @@ import pytest
 
 import client
 import content
-from client import SLOW
+from client import SLOW, Background
 from daemon import seconds, wait_until
 
 NAME = "library/a"
@@ -351,3 +351,44 @@ def test_max_rate(up, new_entrepot):
     start = time.monotonic()
     client.check_blob(entrepot.blob(NAME, blob.digest), blob)
     assert 0.5 < time.monotonic() - start < 3 * SLOW
+
+
+# ---- an upstream that takes no connection ----
+
+@pytest.fixture
+def unreached(up, new_entrepot, image):
+    """A cold blob, as by default, but of an upstream that is away."""
+    entrepot = new_entrepot(up, retry_min="250ms", retry_max="10s")
+    up.put_image(NAME, "1", image)
+    entrepot.learn(NAME, "1", image)
+    up.close()
+    return entrepot
+
+
+def test_blob_of_an_upstream_that_refuses_fails_soon(unreached, image):
+    started = time.monotonic()
+    answer = unreached.blob(NAME, image.layers[0].digest)
+    assert answer.status == 503, answer
+    # All its tries would wait for 7.75 s.
+    assert 1.5 < time.monotonic() - started < 5
+
+
+def test_upstream_that_is_started_again_is_waited_for(up, unreached, image):
+    blob = image.layers[0]
+    pull = Background(unreached.blob, NAME, blob.digest)
+    time.sleep(0.6)
+    up.open()
+    client.check_blob(pull.join(), blob)
+
+
+def test_upstream_that_goes_away_in_a_blob_is_waited_for(up, new_entrepot,
+                                                         image):
+    entrepot = new_entrepot(up, retry_min="250ms", retry_max="10s")
+    blob = content.make_blob(content.MIB, "goes away")
+    up.put_blob(NAME, blob)
+    up.fault(kind="cdn", times=1, stall_after=blob.size // 2)
+    download = entrepot.download(NAME, blob.digest).read(blob.size // 2)
+    up.close()
+    time.sleep(2.5)
+    up.open()
+    client.check_blob(download.finish(), blob)
