@@ -2,6 +2,7 @@
 #include "cache/check.h"
 
 #include "cache/key.h"
+#include "cache/upload_int.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -265,6 +266,8 @@ static bool has_upload_row(struct check *c, const char *id)
 	index_read_end(txn);
 	if (err == ERR_CORRUPT)
 		check_finding(c, "upload %s: does not decode", id);
+	if (err == ERR_NOT_FOUND)
+		err = upload_read_birth(c->cache, id, &row);
 	return err != ERR_NOT_FOUND;
 }
 

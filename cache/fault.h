@@ -54,7 +54,7 @@
 	X(discard_map)    /* thrown away: before its map goes */               \
 	X(discard_unlink)                                                      \
 	X(upload_create)   /* a session: before its file is made */            \
-	X(upload_row)      /* made; before its row is committed */             \
+	X(upload_row)      /* made; before anything tells of it */             \
 	X(upload_put)      /* before the disk says where a PUT began */        \
 	X(upload_write)    /* before a piece is written */                     \
 	X(upload_sync)     /* before the 64 MiB sync */                        \

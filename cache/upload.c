@@ -137,6 +137,23 @@ static enum err write_bytes(struct upload *u, uint64_t off, const void *buf,
 	return err;
 }
 
+/* What is synced is worth a row.  Should that find no room, the file goes on
+ * speaking for the session.  A mark that is not made says less than it could,
+ * and nothing wrong. */
+static void mark_synced(struct upload *u)
+{
+	if (FAULT(upload_mark))
+		return;
+	if (u->in_index) {
+		upload_row_mark(u->c, u->claim.id, upload_offset(u));
+		return;
+	}
+	u->row.synced = upload_offset(u);
+	u->row.touched_s = wall_s();
+	upload_row_begin_soon(u->c, u->claim.id, &u->row);
+	u->in_index = true;
+}
+
 /* All that came so far is synced; the row says so, unless the next start goes
  * back to where a PUT began anyway. */
 static enum err sync_step(struct upload *u, struct why *why)
@@ -149,25 +166,28 @@ static enum err sync_step(struct upload *u, struct why *why)
 		upload_lose(u);
 		return store_error(why, error, "sync", u->path);
 	}
-	u->since_sync = 0;
+	u->since_sync = u->since_writeback = 0;
 	if (!u->in_put)
-		upload_row_mark(u->c, u->claim.id, upload_offset(u));
+		mark_synced(u);
 	return ERR_OK;
 }
 
-static enum err keep_pace(struct upload *u, size_t len, struct why *why)
+/* Before more bytes come: what ends here is synced by the end itself. */
+static enum err sync_if_due(struct upload *u, struct why *why)
+{
+	return u->since_sync >= SYNC_STEP ? sync_step(u, why) : ERR_OK;
+}
+
+static void keep_pace(struct upload *u, size_t len)
 {
 	u->since_writeback += len;
 	u->since_sync += len;
-	if (u->since_sync >= SYNC_STEP)
-		return sync_step(u, why);
-	if (u->since_writeback >= WRITEBACK_STEP) {
-		/* Only begun, so that the sync later is short; an error of
-		 * writing back is that sync's to report. */
-		(void)!sync_file_range(u->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-		u->since_writeback = 0;
-	}
-	return ERR_OK;
+	if (u->since_writeback < WRITEBACK_STEP)
+		return;
+	/* Only begun, so that the sync later is short; an error of writing
+	 * back is that sync's to report. */
+	(void)!sync_file_range(u->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	u->since_writeback = 0;
 }
 
 /* ---- where a PUT began ---- */
@@ -175,6 +195,20 @@ static enum err keep_pace(struct upload *u, size_t len, struct why *why)
 static bool put_is_told(const struct upload *u)
 {
 	return u->put_in_row || u->put_in_name;
+}
+
+/* A row that is made for it says so from the first. */
+static enum err put_in_row(struct upload *u, uint64_t at, struct why *why)
+{
+	enum err err;
+
+	if (u->in_index)
+		return upload_row_in_put(u->c, u->claim.id, true, at, why);
+	u->row.in_put = true;
+	u->row.put_at = at;
+	err = upload_have_row(u, why);
+	u->row.in_put = err == ERR_OK;
+	return err;
 }
 
 /* What comes from here on is a PUT's: say so on disk. */
@@ -188,7 +222,7 @@ static enum err tell_put(struct upload *u, struct why *why)
 	if (error)
 		return store_error(why, error, "record", u->path);
 	if (at > 0) {
-		err = upload_row_in_put(u->c, u->claim.id, true, at, why);
+		err = put_in_row(u, at, why);
 		u->put_in_row = err == ERR_OK;
 	} else {
 		upload_put_path(u->claim.id, path);
@@ -283,10 +317,13 @@ enum err upload_append(struct upload *u, const void *buf, size_t len,
 	if (err == ERR_OK)
 		err = make_ready(u, why);
 	if (err == ERR_OK)
+		err = sync_if_due(u, why);
+	if (err == ERR_OK)
 		err = write_bytes(u, off, buf, len, why);
 	if (err != ERR_OK)
 		return err;
 	hash_appended(u, off, buf, len);
 	atomic_store(&u->offset, off + len);
-	return keep_pace(u, len, why);
+	keep_pace(u, len);
+	return ERR_OK;
 }

@@ -5,7 +5,9 @@
  * A blob on its way in from a client: an upload session.  Its bytes are the
  * file uploads/<id>, whose length is its offset; its row remembers the
  * repository, the times, the last synced mark, and where a PUT with a body
- * began.  Sessions outlive connections and the process.
+ * began.  Sessions outlive connections and the process.  Until something of it
+ * is synced, or it is put aside, the file itself says what the row would
+ * (upload_birth.c): a kill takes nothing from it, and a loss of power all.
  *
  *   upload_new ──┐
  *   upload_open ─┴► upload_append* ─► upload_finish ─ERR_OK─► gone, published
@@ -18,10 +20,12 @@
  * caller's strand sees to that); upload_offset() alone is for any thread.
  *
  * Order on disk
- *   new       make the file, commit the row; then the client hears of it
+ *   new       make the file, which tells of itself (where it cannot, or the
+ *             index takes nothing now: commit the row); then the client hears
+ *             of it
  *   append    write, hash; every 8 MiB the kernel is told to begin writing
- *             back; every 64 MiB fdatasync, then the row's mark (a background
- *             commit)
+ *             back; every 64 MiB, once more comes, fdatasync, then the row or
+ *             its mark (a background commit)
  *   begin_put at 0: rename to uploads/<id>@put; further on: commit the row
  *   finish    compare the digest; rename to uploads/<id>@<alg>-<hex>, from
  *             here on it takes no more bytes; then as cache/publish.c has it,
@@ -30,16 +34,18 @@
  *             the blob row, the link, the claim, the events, the upload row
  *             goes; unlink the staged name
  *   cancel    unlink; the row goes in a later commit
+ *   close     the row in a later commit, if there is none
  *
  * A session that is opened again is cut to where a PUT with a body began, if
  * one was under way; after another boot also to its last synced mark.
  *
- * Start-up lists uploads/ (upload_recover.c).  A file without a row and without
- * a digest in its name goes, and so does a row without a file.  One with a
- * digest in its name is never written or truncated; with a blob record the
- * name goes, without one it is hashed again and published, linked
- * nowhere: no client was told of it, and its session is over.  The owner
- * calls uploads_expire() at start and once a minute.
+ * Start-up lists uploads/ (upload_recover.c).  A file without a row that tells
+ * of this boot gets one; without either, and without a digest in its name, it
+ * goes, and so does a row without a file.  One with a digest in its name is
+ * never written or truncated; with a blob record the name goes, without one it
+ * is hashed again and published, linked nowhere: no client was told of it, and
+ * its session is over.  The owner calls uploads_expire() at start and once a
+ * minute.
  */
 #include "cache/cache.h"
 #include "cache/hosted.h"

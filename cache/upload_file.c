@@ -53,6 +53,7 @@ void upload_unlink(struct cache *c, const char *id)
 void upload_lose(struct upload *u)
 {
 	u->lost = true;
+	upload_birth_drop(u);
 	(void)!store_unlink(u->c, u->path);
 	upload_row_drop(u->c, u->claim.id);
 }
@@ -127,7 +128,22 @@ static enum err make_file(struct upload *u, struct why *why)
 	return error ? store_error(why, error, "make", u->path) : ERR_OK;
 }
 
-static enum err make_row(struct upload *u, struct why *why)
+enum err upload_have_row(struct upload *u, struct why *why)
+{
+	enum err err = ERR_OK;
+
+	if (!u->in_index)
+		err = upload_row_begin(u->c, u->claim.id, &u->row, why);
+	u->in_index = err == ERR_OK;
+	return err;
+}
+
+/*
+ * Most sessions are over in moments, and a commit for the beginning of each
+ * would be 2 in 5 of what a small image costs: the file tells of them.  An
+ * index that takes nothing now says so before the bytes come.
+ */
+static enum err make_known(struct upload *u, struct why *why)
 {
 	int error = FAULT(upload_row);
 
@@ -135,7 +151,9 @@ static enum err make_row(struct upload *u, struct why *why)
 	memcpy(u->row.boot, u->c->boot.bytes, sizeof(u->row.boot));
 	if (error)
 		return store_error(why, error, "record", u->path);
-	return upload_row_begin(u->c, u->claim.id, &u->row, why);
+	if (index_health(u->c->index) == INDEX_OK && upload_birth_write(u))
+		return ERR_OK;
+	return upload_have_row(u, why);
 }
 
 static enum err make_session(struct upload *u, struct why *why)
@@ -143,7 +161,7 @@ static enum err make_session(struct upload *u, struct why *why)
 	enum err err = make_file(u, why);
 
 	if (err == ERR_OK)
-		err = make_row(u, why);
+		err = make_known(u, why);
 	if (err != ERR_OK && u->fd >= 0)
 		(void)!store_unlink(u->c, u->path);
 	return err;
@@ -217,6 +235,34 @@ static enum err read_row(struct cache *c, const char *id,
 		       id, err_name(err));
 }
 
+static int open_either(struct cache *c, const char *id, int flags, char *path,
+		       bool *named_put)
+{
+	int fd = store_open(c, upload_path(id, path), flags);
+
+	*named_put = fd < 0 && errno == ENOENT;
+	if (*named_put)
+		fd = store_open(c, upload_put_path(id, path), flags);
+	return fd;
+}
+
+enum err upload_read_birth(struct cache *c, const char *id,
+			   struct upload_row *out)
+{
+	char path[PATH_LEN_MAX];
+	bool named_put;
+	int fd = -1;
+	enum err err = ERR_NOT_FOUND;
+
+	if (upload_id_valid(id))
+		fd = open_either(c, id, O_RDONLY, path, &named_put);
+	if (fd >= 0) {
+		err = upload_birth_read(c, fd, out);
+		close(fd);
+	}
+	return err;
+}
+
 enum err upload_look(struct cache *c, const char *id, struct upload_info *out,
 		     struct why *why)
 {
@@ -226,6 +272,8 @@ enum err upload_look(struct cache *c, const char *id, struct upload_info *out,
 	bool named_put = false, found = true;
 	enum err err = read_row(c, id, &row, why);
 
+	if (err == ERR_NOT_FOUND)
+		err = upload_read_birth(c, id, &row);
 	if (err != ERR_OK)
 		return err;
 	memcpy(out->repo, row.repo, sizeof(out->repo));
@@ -251,14 +299,7 @@ enum err upload_look(struct cache *c, const char *id, struct upload_info *out,
 
 static enum err open_file(struct upload *u, bool *named_put, struct why *why)
 {
-	const char *id = u->claim.id;
-
-	*named_put = false;
-	u->fd = store_open(u->c, upload_path(id, u->path), O_RDWR);
-	if (u->fd < 0 && errno == ENOENT) {
-		*named_put = true;
-		u->fd = store_open(u->c, upload_put_path(id, u->path), O_RDWR);
-	}
+	u->fd = open_either(u->c, u->claim.id, O_RDWR, u->path, named_put);
 	if (u->fd >= 0)
 		return ERR_OK;
 	if (errno == ENOENT)
@@ -284,13 +325,25 @@ static enum err find_offset(struct upload *u, bool named_put, struct why *why)
 	return ERR_OK;
 }
 
+/* What is known of it, from the row or else from the file. */
+static enum err find_session(struct upload *u, bool *named_put, struct why *why)
+{
+	enum err err = read_row(u->c, u->claim.id, &u->row, why);
+
+	u->in_index = err == ERR_OK;
+	if (err == ERR_OK || err == ERR_NOT_FOUND)
+		err = open_file(u, named_put, why);
+	if (err == ERR_OK && !u->in_index &&
+	    upload_birth_read(u->c, u->fd, &u->row) != ERR_OK)
+		err = why_set(why, ERR_NOT_FOUND, "there is no such upload");
+	return err;
+}
+
 static enum err open_session(struct upload *u, struct why *why)
 {
 	bool named_put;
-	enum err err = read_row(u->c, u->claim.id, &u->row, why);
+	enum err err = find_session(u, &named_put, why);
 
-	if (err == ERR_OK)
-		err = open_file(u, &named_put, why);
 	if (err == ERR_OK)
 		err = find_offset(u, named_put, why);
 	if (err == ERR_OK)
@@ -330,12 +383,24 @@ enum err upload_open(struct cache *c, const char *id, struct upload **out,
 
 /* ---- giving it back, or up ---- */
 
+/* From now on it may wait for days, and expire.  Until its row is committed,
+ * and should it find no room, the file speaks for it. */
+static void close_known(struct upload *u)
+{
+	uint64_t now_s = wall_s();
+
+	if (!u->in_index) {
+		u->row.touched_s = now_s;
+		upload_row_begin_soon(u->c, u->claim.id, &u->row);
+	} else if (now_s - u->row.touched_s >= TOUCH_STEP_S) {
+		upload_row_touch(u->c, u->claim.id);
+	}
+}
+
 void upload_close(struct upload **up)
 {
-	struct upload *u = *up;
-
-	if (!u->lost && wall_s() - u->row.touched_s >= TOUCH_STEP_S)
-		upload_row_touch(u->c, u->claim.id);
+	if (!(*up)->lost)
+		close_known(*up);
 	upload_free(up);
 }
 
@@ -344,6 +409,7 @@ void upload_cancel(struct upload **up)
 	struct upload *u = *up;
 
 	if (!u->lost) {
+		upload_birth_drop(u);
 		upload_unlink(u->c, u->claim.id);
 		upload_row_drop(u->c, u->claim.id);
 	}

@@ -114,10 +114,12 @@ static enum err finish_proven(struct upload **up, const struct digest *dg,
 	if (matched)
 		matched(arg);
 	err = publish(*up, dg, h, &sync_failed, why);
-	if (err == ERR_OK)
+	if (err == ERR_OK) {
+		upload_birth_drop(*up); /* it is the blob's file now */
 		upload_free(up);
-	else
+	} else {
 		back_to_session(up, name, sync_failed, dg);
+	}
 	return err;
 }
 

@@ -4,6 +4,7 @@
 /*
  * An upload session from within: cache/upload.c (its bytes and its hash),
  * cache/upload_file.c (its file and its names: begin, open, look, give up),
+ * cache/upload_birth.c (what the file says before there is a row),
  * cache/upload_finish.c (its end as a blob), cache/upload_row.c (changes of
  * its row), cache/upload_table.c (which are open; the expired).
  *
@@ -37,6 +38,7 @@ struct upload {
 	int fd;
 	atomic_uint_least64_t offset; /* changed by the caller's one worker */
 	struct upload_row row;        /* as it was when opened; copied */
+	bool in_index;                /* it is; else only the file says it */
 	struct space_share share;
 	uint64_t since_writeback, since_sync;
 	bool tail; /* the file may be longer than the offset */
@@ -69,6 +71,9 @@ bool upload_is_open(struct cache *c, const char *id, uint64_t *offset);
 enum err upload_row_begin(struct cache *c, const char *id,
 			  const struct upload_row *row,
 			  struct why *why) MUST_CHECK;
+/* Without waiting: what is asked of the row later comes behind it. */
+void upload_row_begin_soon(struct cache *c, const char *id,
+			   const struct upload_row *row);
 enum err upload_row_in_put(struct cache *c, const char *id, bool in_put,
 			   uint64_t put_at, struct why *why) MUST_CHECK;
 /* From this boot on; of earlier ones `synced` bytes are left, and a PUT began
@@ -85,8 +90,25 @@ void upload_row_drop(struct cache *c, const char *id);
 /* With it. */
 enum err upload_row_drop_wait(struct cache *c, const char *id) MUST_CHECK;
 
+/* ---- cache/upload_birth.c ---- */
+
+/* Write u->row to the file.  False: this filesystem does not take it. */
+bool upload_birth_write(const struct upload *u) MUST_CHECK;
+/* Read it.  ERR_NOT_FOUND: there is none, or it is of another boot, of which
+ * this file had nothing synced. */
+enum err upload_birth_read(const struct cache *c, int fd,
+			   struct upload_row *out) MUST_CHECK;
+/* The session ends: its file is not to speak of it any more. */
+void upload_birth_drop(const struct upload *u);
+
 /* ---- cache/upload_file.c ---- */
 
+/* Have a row in the index, committed; nothing if there is one. */
+enum err upload_have_row(struct upload *u, struct why *why) MUST_CHECK;
+/* Of a session without a row, and that nobody has open: what its file says.
+ * ERR_NOT_FOUND, also if there is no file. */
+enum err upload_read_birth(struct cache *c, const char *id,
+			   struct upload_row *out) MUST_CHECK;
 /* Make the file as long as the session is. */
 enum err upload_cut(struct upload *u, struct why *why) MUST_CHECK;
 enum err upload_rename(struct upload *u, const char *to,

@@ -4,7 +4,10 @@
  * stands is found out when it is opened.
  *
  *   a row and a file          a session
- *   a file alone              goes: its session was never told of, or is over
+ *   a file that speaks of     a session, and gets its row
+ *   itself, of this boot
+ *   a file alone              goes: its session was never told of, or is over,
+ *                             or a loss of power took all of it
  *   a row alone               goes
  *   a digest in the name      complete, and its session is over: with a blob
  *                             record the name goes, without one it is hashed
@@ -31,6 +34,10 @@ static void found_file(struct cache *c, const char *id)
 	index_read_end(txn);
 	if (err != ERR_NOT_FOUND && err != ERR_CORRUPT)
 		return;
+	if (err == ERR_NOT_FOUND && upload_read_birth(c, id, &row) == ERR_OK) {
+		upload_row_begin_soon(c, id, &row);
+		return;
+	}
 	upload_unlink(c, id);
 	if (err == ERR_CORRUPT)
 		upload_row_drop(c, id);

@@ -39,11 +39,18 @@ static enum err finish(struct cache *c, struct row_op *STEALS r,
 	return err;
 }
 
+/* There may be one already that had not been committed when it was looked for:
+ * nothing is taken from it. */
 static enum err begin_apply(struct index_txn *txn, struct index_op *op)
 {
 	struct row_op *r = container_of(op, struct row_op, op);
+	struct upload_row row = r->row, old;
 
-	upload_put(txn, r->id, &r->row);
+	if (upload_get(txn, r->id, &old) == ERR_OK) {
+		row.synced = MAX(old.synced, row.synced);
+		row.touched_s = MAX(old.touched_s, row.touched_s);
+	}
+	upload_put(txn, r->id, &row);
 	return ERR_OK;
 }
 
@@ -55,6 +62,17 @@ enum err upload_row_begin(struct cache *c, const char *id,
 	r->op.apply = begin_apply;
 	r->row = *row;
 	return finish(c, r, why);
+}
+
+void upload_row_begin_soon(struct cache *c, const char *id,
+			   const struct upload_row *row)
+{
+	struct row_op *r = row_op_new(id);
+
+	r->op.apply = begin_apply;
+	r->op.done = free_op;
+	r->row = *row;
+	index_submit(c->index, &r->op);
 }
 
 static enum err in_put_apply(struct index_txn *txn, struct index_op *op)
@@ -122,14 +140,10 @@ static enum err mark_apply(struct index_txn *txn, struct index_op *op)
 	return ERR_OK;
 }
 
-/* A mark that is not made says less than it could, and nothing wrong. */
 void upload_row_mark(struct cache *c, const char *id, uint64_t synced)
 {
-	struct row_op *r;
+	struct row_op *r = row_op_new(id);
 
-	if (FAULT(upload_mark))
-		return;
-	r = row_op_new(id);
 	r->op.apply = mark_apply;
 	r->op.done = free_op;
 	r->op.background = true;

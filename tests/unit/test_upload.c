@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cache/event.h"
+#include "cache/upload_int.h"
 #include "tests/unit/index_help.h"
 #include "tests/unit/upload_help.h"
 
@@ -260,6 +261,111 @@ static void a_session_survives_a_restart(void)
 	CHECK(upload_send(u, bytes, 300000, LEN, NULL) == ERR_OK);
 	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
 	CHECK(temp_has(&t, &dg, bytes, LEN));
+	end();
+}
+
+static uint64_t count_commits(void)
+{
+	struct index_stats stats;
+
+	index_stats(t.c->index, &stats);
+	return stats.commits;
+}
+
+static void a_session_that_ends_at_once_costs_one_commit(void)
+{
+	struct upload_info info;
+	uint64_t before;
+	struct upload *u;
+
+	begin();
+	before = count_commits();
+	u = start();
+	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
+	CHECK(upload_look(t.c, upload_id(u), &info, NULL) == ERR_OK);
+	CHECK(info.offset == LEN);
+	CHECK_STR(info.repo, REPO);
+	CHECK(count_commits() == before);
+	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	CHECK(count_commits() == before + 1);
+	u = start();
+	upload_cancel(&u);
+	CHECK(files_in_uploads() == 0);
+	end();
+}
+
+static void as_it_is(struct upload_row *row UNUSED)
+{
+}
+
+/* As a kill leaves it that comes before there is a row. */
+static void its_file_tells_of_a_session_without_a_row(void)
+{
+	char id[UPLOAD_ID_SIZE];
+	struct upload_info info;
+	struct upload *u;
+
+	begin();
+	u = start();
+	keep_id(u, id);
+	CHECK(upload_send(u, bytes, 0, 300000, NULL) == ERR_OK);
+	upload_close(&u);
+	CHECK(upload_row_drop_wait(t.c, id) == ERR_OK);
+	CHECK(cache_check(t.c, true, say, NULL) == 0);
+	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
+	CHECK(info.offset == 300000);
+	CHECK_STR(info.repo, REPO);
+	restart();
+	change_row(id, as_it_is); /* so there is one */
+	CHECK(upload_row_drop_wait(t.c, id) == ERR_OK);
+	u = open_again(id);
+	CHECK(upload_offset(u) == 300000);
+	CHECK_STR(upload_repo(u), REPO);
+	CHECK(upload_send(u, bytes, 300000, LEN, NULL) == ERR_OK);
+	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	CHECK(temp_has(&t, &dg, bytes, LEN));
+	end();
+}
+
+/* Nothing of it was synced. */
+static void without_a_row_it_does_not_survive_another_boot(void)
+{
+	struct boot_id now;
+	char id[UPLOAD_ID_SIZE];
+	struct upload *u;
+
+	begin();
+	now = t.c->boot;
+	memset(&t.c->boot, 0xee, sizeof(t.c->boot));
+	u = start();
+	keep_id(u, id);
+	CHECK(upload_send(u, bytes, 0, 300000, NULL) == ERR_OK);
+	upload_close(&u);
+	t.c->boot = now;
+	CHECK(upload_row_drop_wait(t.c, id) == ERR_OK);
+	CHECK(upload_open(t.c, id, &u, NULL) == ERR_NOT_FOUND);
+	restart();
+	CHECK(files_in_uploads() == 0);
+	end();
+}
+
+/* Its file stays where it cannot be unlinked, and is no session's. */
+static void what_is_given_up_does_not_come_back(void)
+{
+	char id[UPLOAD_ID_SIZE], from[PATH_LEN_MAX];
+	struct upload *u;
+	int at;
+
+	begin();
+	at = t.c->data_fd;
+	u = start();
+	keep_id(u, id);
+	CHECK(linkat(at, upload_path(id, from), at, "uploads/kept", 0) == 0);
+	upload_cancel(&u);
+	CHECK(renameat(at, "uploads/kept", at, from) == 0);
+	CHECK(upload_open(t.c, id, &u, NULL) == ERR_NOT_FOUND);
+	restart();
+	CHECK(files_in_uploads() == 0);
 	end();
 }
 
@@ -740,6 +846,8 @@ static void what_nobody_comes_back_for_expires(void)
 	upload_close(&u);
 	u = start();
 	keep_id(u, busy);
+	upload_close(&u);
+	u = open_again(busy);
 	change_row(old, make_old);
 	change_row(busy, make_old);
 	CHECK(!uploads_expire(t.c, 2000, 10));
@@ -893,6 +1001,10 @@ int main(void)
 	RUN(the_end_may_ask_for_another_algorithm);
 	RUN(matched_is_called_once_the_name_tells_the_digest);
 	RUN(a_session_survives_a_restart);
+	RUN(a_session_that_ends_at_once_costs_one_commit);
+	RUN(its_file_tells_of_a_session_without_a_row);
+	RUN(without_a_row_it_does_not_survive_another_boot);
+	RUN(what_is_given_up_does_not_come_back);
 	RUN(a_session_has_one_owner);
 	RUN(ids_that_are_none_are_not_found);
 	RUN(names_of_files_are_read_back);
