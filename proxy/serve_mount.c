@@ -9,11 +9,12 @@
 #include "proxy/hook.h"
 #include "proxy/reply.h"
 
-#include <semaphore.h>
-
+/* It outlives the request: whoever has asked may leave. */
 struct mount {
-	struct job job;
+	struct message msg; /* the writer's answer, on its way home */
 	struct cache *cache;
+	struct loop *loop;
+	struct handle handle;
 	struct digest dg;
 	bool anywhere;
 	char to[REPO_NAME_MAX + 1];
@@ -21,18 +22,7 @@ struct mount {
 	struct hosted_result result;
 	struct hooks *hooks;
 	struct hook_list events;
-	sem_t committed;
 };
-
-/* ---- worker ---- */
-
-static void committed(void *arg, const struct hosted_result *result)
-{
-	struct mount *m = arg;
-
-	m->result = *result;
-	sem_post(&m->committed);
-}
 
 /* Where it comes from is known only if the client has said so. */
 static void add_event(struct mount *m)
@@ -58,30 +48,9 @@ static void add_event(struct mount *m)
 	hook_list_add(&m->events, &t);
 }
 
-static void run(struct job *job)
+static void mounted(struct message *msg, void *object)
 {
-	struct mount *m = container_of(job, struct mount, job);
-	struct mount_ask ask = {
-	    .to = {.repo = m->to, .claims = true},
-	    .dg = m->dg,
-	    .from_host = m->anywhere ? NULL : m->from_host,
-	    .from_name = m->anywhere ? NULL : m->from_name,
-	};
-
-	add_event(m);
-	hook_list_into(&m->events, &ask.to);
-	sem_init(&m->committed, 0, 0);
-	cache_mount_blob(m->cache, &ask, committed, m);
-	while (sem_wait(&m->committed) < 0)
-		continue;
-	sem_destroy(&m->committed);
-}
-
-/* ---- loop ---- */
-
-static void done(struct job *job, void *object)
-{
-	struct mount *m = container_of(job, struct mount, job);
+	struct mount *m = container_of(msg, struct mount, msg);
 	struct request *r = object;
 
 	if (m->events.n && !m->result.err)
@@ -92,6 +61,32 @@ static void done(struct job *job, void *object)
 	else if (r)
 		upload_created(r);
 	free(m);
+}
+
+static void on_commit(void *arg, const struct hosted_result *result)
+{
+	struct mount *m = arg;
+
+	m->result = *result;
+	m->msg = (struct message){
+	    .to = m->handle,
+	    .magic = REQUEST_MAGIC,
+	    .run = mounted,
+	};
+	loop_post(m->loop, &m->msg);
+}
+
+static void submit(struct mount *m)
+{
+	struct mount_ask ask = {
+	    .to = {.repo = m->to, .claims = true},
+	    .dg = m->dg,
+	    .from_host = m->anywhere ? NULL : m->from_host,
+	    .from_name = m->anywhere ? NULL : m->from_name,
+	};
+
+	hook_list_into(&m->events, &ask.to);
+	cache_mount_blob(m->cache, &ask, on_commit, m);
 }
 
 /* Where to mount from.  False: from nowhere. */
@@ -134,16 +129,14 @@ bool upload_mount(struct request *r)
 	}
 	m->cache = r->server->cache;
 	m->hooks = r->server->hooks;
-	if (hooks_want(r->conf, CONF_EVENT_MOUNT, r->names.repo))
-		hook_list_init(&m->events, r);
+	m->loop = r->loop;
+	m->handle = r->handle;
 	m->dg = dg;
 	snprintf(m->to, sizeof(m->to), "%s", r->names.repo);
-	m->job.lane = JOB_SYNC;
-	m->job.run = run;
-	m->job.done = done;
-	m->job.home = r->loop;
-	m->job.to = r->handle;
-	m->job.magic = REQUEST_MAGIC;
-	job_submit(r->server->jobs, &m->job);
+	if (hooks_want(r->conf, CONF_EVENT_MOUNT, m->to)) {
+		hook_list_init(&m->events, r);
+		add_event(m);
+	}
+	submit(m);
 	return true;
 }
