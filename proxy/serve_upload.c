@@ -192,10 +192,6 @@ static bool granted(struct request *r, struct session_hold *hold, enum err err,
 		upload_fail(r, err, why);
 		return false;
 	}
-	if (strcmp(session_repo(hold), r->names.repo) != 0) {
-		upload_unknown(r);
-		return false;
-	}
 	if (st->ranged && st->first != session_offset(hold)) {
 		upload_wrong_start(r);
 		return false;
@@ -406,7 +402,8 @@ static void take(struct request *r, session_got_cb *cb)
 {
 	struct session_owner owner = owner_of(r);
 
-	session_take(r->server->uploads, &owner, r->route.ref, cb);
+	session_take(r->server->uploads, &owner, r->route.ref, r->names.repo,
+		     cb);
 }
 
 static void start_put(struct request *r)

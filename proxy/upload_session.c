@@ -89,24 +89,26 @@ void session_unuse(struct session *s)
 
 /* ---- owning ---- */
 
-static struct session_hold *hold_new(const struct session_owner *o)
+/* Under mu. */
+static struct session_hold *hold_new(struct session *s,
+				     const struct session_owner *o)
 {
 	struct session_hold *hold = xcalloc(1, sizeof(*hold));
 
 	hold->owner = *o;
+	hold->session = s;
+	session_use(s);
 	return hold;
 }
 
 /* Under mu.  True: *before has lost it and must be cut. */
-static bool own(struct session *s, struct session_hold *hold,
-		struct session_owner *before)
+static bool own(struct session_hold *hold, struct session_owner *before)
 {
+	struct session *s = hold->session;
 	bool lost = s->owner && !s->finishing;
 
 	if (lost)
 		*before = s->owner->owner;
-	session_use(s);
-	hold->session = s;
 	hold->epoch = ++s->epoch;
 	s->owner = hold;
 	return lost;
@@ -140,22 +142,38 @@ static void send_cut(const struct session_owner *o)
 void session_begin(struct upload_sessions *all, const struct session_owner *o,
 		   const char *repo, enum digest_alg alg, session_got_cb *cb)
 {
-	struct session_hold *hold = hold_new(o);
 	struct session_owner nobody;
+	struct session_hold *hold;
 
 	pthread_mutex_lock(&all->mu);
-	(void)own(session_make(all), hold, &nobody);
+	hold = hold_new(session_make(all), o);
+	(void)own(hold, &nobody);
 	pthread_mutex_unlock(&all->mu);
-	session_submit_first(hold, repo, alg, cb);
+	session_submit_begin(hold, repo, alg, cb);
 }
 
-void session_take(struct upload_sessions *all, const struct session_owner *o,
-		  const char *id, session_got_cb *cb)
+void session_grant(struct session_hold *hold)
 {
-	struct session_hold *hold = hold_new(o);
+	struct upload_sessions *all = hold->session->all;
 	struct session_owner before;
-	struct session *s;
 	bool lost;
+
+	pthread_mutex_lock(&all->mu);
+	lost = own(hold, &before);
+	pthread_mutex_unlock(&all->mu);
+	if (lost)
+		send_cut(&before);
+}
+
+/* What nobody has opened yet, nobody has begun to use either: whose it is
+ * turns out, and it is owned, in the job that opens it. */
+void session_take(struct upload_sessions *all, const struct session_owner *o,
+		  const char *id, const char *repo, session_got_cb *cb)
+{
+	struct session_owner before;
+	struct session_hold *hold;
+	struct session *s;
+	bool lost = false;
 
 	pthread_mutex_lock(&all->mu);
 	s = find(all, id);
@@ -163,11 +181,13 @@ void session_take(struct upload_sessions *all, const struct session_owner *o,
 		s = session_make(all);
 		session_list(s, id);
 	}
-	lost = own(s, hold, &before);
+	hold = hold_new(s, o);
+	if (s->known && strcmp(s->info.repo, repo) == 0)
+		lost = own(hold, &before);
 	pthread_mutex_unlock(&all->mu);
 	if (lost)
 		send_cut(&before);
-	session_submit_first(hold, NULL, DIGEST_SHA256, cb);
+	session_submit_take(hold, repo, cb);
 }
 
 void session_drop(struct session_hold **holdp)

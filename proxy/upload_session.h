@@ -10,7 +10,8 @@
  * that have not begun are dropped, the one that runs is awaited; then the new
  * hold is granted, and with it the offset is known.  A session that is being
  * finished is not taken from its owner: later requests wait for the outcome,
- * which after a 201 is ERR_NOT_FOUND.
+ * which after a 201 is ERR_NOT_FOUND.  Who asks for it under the name of
+ * another repository takes nothing over.
  *
  *   session_begin ─┐ (a hold)
  *   session_take ──┴─► session_append* ─┬─► session_finish ─┐
@@ -67,13 +68,13 @@ typedef void session_got_cb(void *object, struct session_hold *hold,
 /* Begin a session for the hosted repository `repo`.  Owner's loop. */
 void session_begin(struct upload_sessions *all, const struct session_owner *o,
 		   const char *repo, enum digest_alg alg, session_got_cb *cb);
-/* Own the session of that id.  Owner's loop. */
+/* Own the session of that id, if it was begun for `repo`; else ERR_NOT_FOUND,
+ * and nobody is disturbed.  Owner's loop. */
 void session_take(struct upload_sessions *all, const struct session_owner *o,
-		  const char *id, session_got_cb *cb);
+		  const char *id, const char *repo, session_got_cb *cb);
 
 /* Of a session that one has a hold of.  Owner's loop. */
 const char *session_id(const struct session_hold *hold);
-const char *session_repo(const struct session_hold *hold);
 /* Where the session stood when the hold was granted, and what has been
  * appended since. */
 uint64_t session_offset(const struct session_hold *hold);

@@ -47,7 +47,7 @@ struct upload_sessions {
 struct session_hold {
 	struct session *session;
 	struct session_owner owner;
-	uint64_t epoch;
+	uint64_t epoch;  /* 0: whose the session is was not known yet */
 	uint64_t offset; /* owner's loop */
 };
 
@@ -60,12 +60,17 @@ void session_unlist(struct session *s);
 void session_use(struct session *s);
 void session_unuse(struct session *s);
 
+/* Without mu: the hold becomes the owner's, and who was that is cut.  On the
+ * strand, once it is known to be of the right repository. */
+void session_grant(struct session_hold *hold);
+
 /* ---- upload_session_op.c ---- */
 
-/* The first job of a hold; `repo` and `alg`: of a session that begins, or
- * NULL for one that is taken.  Its answer hands the hold over. */
-void session_submit_first(struct session_hold *hold, const char *repo,
+/* The first job of a hold, whose answer hands it over. */
+void session_submit_begin(struct session_hold *hold, const char *repo,
 			  enum digest_alg alg, session_got_cb *cb);
+void session_submit_take(struct session_hold *hold, const char *repo,
+			 session_got_cb *cb);
 /* Back to where a PUT's body began.  On the strand, or the only user. */
 enum err session_go_back(struct session *s, struct why *why) MUST_CHECK;
 

@@ -10,7 +10,8 @@ struct op {
 	struct job job;
 	enum op_kind kind;
 	struct session *session;
-	struct session_hold *hold; /* of its owner, who may have gone */
+	struct session_hold *hold; /* of its owner; of a first job it lives,
+				      else its owner may have gone */
 	uint64_t epoch;
 
 	/* what it is about */
@@ -63,12 +64,25 @@ enum err session_go_back(struct session *s, struct why *why)
 	return err;
 }
 
+static enum err not_found(struct op *op)
+{
+	return why_set(&op->why, ERR_NOT_FOUND, "there is no such upload");
+}
+
 static enum err op_take(struct op *op)
 {
 	struct session *s = op->session;
 
+	enum err err = ERR_OK;
+
 	if (!s->upload)
-		return upload_open(s->all->cache, s->id, &s->upload, &op->why);
+		err = upload_open(s->all->cache, s->id, &s->upload, &op->why);
+	if (err)
+		return err;
+	if (strcmp(upload_repo(s->upload), op->repo) != 0)
+		return not_found(op);
+	if (!op->epoch)
+		session_grant(op->hold);
 	return session_go_back(s, &op->why);
 }
 
@@ -142,8 +156,9 @@ static enum err op_judge(struct op *op)
 	struct session *s = op->session;
 
 	if (s->gone)
-		return why_set(&op->why, ERR_NOT_FOUND,
-			       "there is no such upload");
+		return not_found(op);
+	if (!op->epoch) /* op_take() asks for it */
+		return ERR_OK;
 	if (op->epoch != s->epoch)
 		return why_set(&op->why, ERR_CANCELED,
 			       "another request has taken this upload over");
@@ -266,13 +281,23 @@ static void submit(struct op *op)
 	job_submit_on(op->session->strand, &op->job);
 }
 
-void session_submit_first(struct session_hold *hold, const char *repo,
+void session_submit_begin(struct session_hold *hold, const char *repo,
 			  enum digest_alg alg, session_got_cb *cb)
 {
-	struct op *op = op_new(hold, repo ? OP_BEGIN : OP_TAKE);
+	struct op *op = op_new(hold, OP_BEGIN);
 
-	op->repo = repo ? xstrdup(repo) : NULL;
+	op->repo = xstrdup(repo);
 	op->alg = alg;
+	op->got = cb;
+	submit(op);
+}
+
+void session_submit_take(struct session_hold *hold, const char *repo,
+			 session_got_cb *cb)
+{
+	struct op *op = op_new(hold, OP_TAKE);
+
+	op->repo = xstrdup(repo);
 	op->got = cb;
 	submit(op);
 }
@@ -283,11 +308,6 @@ void session_submit_first(struct session_hold *hold, const char *repo,
 const char *session_id(const struct session_hold *hold)
 {
 	return hold->session->id;
-}
-
-const char *session_repo(const struct session_hold *hold)
-{
-	return hold->session->info.repo;
 }
 
 uint64_t session_offset(const struct session_hold *hold)

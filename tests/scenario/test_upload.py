@@ -603,6 +603,38 @@ def test_put_and_delete_take_over(registry):
         assert old.sock.recv(1) == b""
 
 
+def test_who_asks_in_another_repository_disturbs_nobody(registry):
+    registry.may_leave_partials = True
+    blob = content.make_blob(400_000)
+    where = Pusher(registry).begin()
+    elsewhere = where.replace(NAME, "team/other")
+
+    def ask_elsewhere():
+        # On every loop.
+        for method in ("PATCH", "PUT", "DELETE", "GET") * 2:
+            answer = Pusher(registry).ask(
+                method, with_digest(elsewhere, blob.digest), {},
+                None if method in ("DELETE", "GET") else b"x")
+            assert (answer.status, answer.code) == (404,
+                                                    "BLOB_UPLOAD_UNKNOWN")
+
+    ask_elsewhere()
+    owner = registry.connect()
+    owner.send_head("PATCH", where, {"Content-Length": str(blob.size)})
+    owner.send(blob.data[:300_000])
+    ask_elsewhere()
+    owner.send(blob.data[300_000:])
+    answer = owner.read("PATCH")
+    assert answer.status == 202
+    check_state(answer, UPLOADS, blob.size)
+    # Nor does anybody know whose it is after a restart.
+    registry.restart()
+    ask_elsewhere()
+    pusher = Pusher(registry)
+    check_state(pusher.state(where), UPLOADS, blob.size)
+    check_created(registry, pusher.put(where, blob.digest), blob)
+
+
 def test_many_puts_of_one_session(registry):
     """One is served; the others find it taken or gone."""
     for i in range(10):

@@ -174,6 +174,7 @@ struct client {
 	struct handle handle;
 	struct session_hold *hold;
 	char id[UPLOAD_ID_SIZE];
+	const char *repo; /* that it asks for; NULL: the right one */
 	/* what became of the last thing; atomic, -1 = nothing yet */
 	int got, done;
 	unsigned dones, cuts;
@@ -245,7 +246,6 @@ static void got(void *object, struct session_hold *hold, enum err err,
 	if (hold) {
 		c->offset = session_offset(hold);
 		snprintf(c->id, sizeof(c->id), "%s", session_id(hold));
-		CHECK_STR(session_repo(hold), "team/app");
 	}
 	__atomic_store_n(&c->got, (int)err, __ATOMIC_SEQ_CST);
 }
@@ -274,7 +274,7 @@ static void take(void *arg)
 	struct session_owner o = owner(c);
 
 	c->got = -1;
-	session_take(all, &o, c->id, got);
+	session_take(all, &o, c->id, c->repo ? c->repo : "team/app", got);
 }
 
 static void append(void *arg)
@@ -748,6 +748,72 @@ static void many_at_once_keep_order(void)
 	teardown();
 }
 
+static void who_asks_in_another_repository_disturbs_nobody(void)
+{
+	struct client a = client_on(0), b = client_on(1), c = client_on(1);
+
+	setup();
+	beginner(&a);
+	b.repo = "team/other";
+	for (int i = 0; i < 3; i++) {
+		on(&b, enter);
+		memcpy(b.id, a.id, sizeof(b.id));
+		on(&b, take);
+		say(&a, "12345");
+		wait_got(&b, ERR_NOT_FOUND);
+		wait_done(&a, (unsigned)i + 1, ERR_OK);
+		on(&b, leave);
+	}
+	on(&a, leave);
+
+	/* Nor is it known whose it is when it is not open: both ask at once. */
+	set_failure(ERR_IO);
+	on(&c, enter);
+	memcpy(c.id, a.id, sizeof(c.id));
+	on(&c, take);
+	wait_got(&c, ERR_OK); /* open all the time */
+	say(&c, "x");
+	wait_done(&c, 1, ERR_IO); /* and closed */
+	on(&c, leave);
+	set_failure(ERR_OK);
+	on(&b, enter);
+	on(&c, enter);
+	on(&c, take);
+	on(&b, take);
+	wait_got(&b, ERR_NOT_FOUND);
+	wait_got(&c, ERR_OK);
+	CHECK(c.offset == 15);
+	say(&c, "!");
+	wait_done(&c, 2, ERR_OK);
+	on(&b, leave);
+	on(&c, leave);
+	CHECK(a.cuts == 0 && c.cuts == 0);
+	teardown();
+}
+
+static void a_put_goes_back_for_its_own_repository_only(void)
+{
+	struct client a = client_on(0), b = client_on(1);
+
+	setup();
+	beginner(&a);
+	on(&a, mark);
+	say(&a, "12345");
+	wait_done(&a, 2, ERR_OK);
+	on(&b, enter);
+	memcpy(b.id, a.id, sizeof(b.id));
+	b.repo = "team/other";
+	on(&b, take);
+	wait_got(&b, ERR_NOT_FOUND);
+	CHECK(disk[0].len == 5 && disk[0].marked);
+	on(&a, finish);
+	wait_done(&a, 3, ERR_OK);
+	on(&a, leave);
+	on(&b, leave);
+	CHECK(a.cuts == 0);
+	teardown();
+}
+
 int main(void)
 {
 	sem_init(&sync_done, 0, 0);
@@ -756,6 +822,8 @@ int main(void)
 	RUN(whoever_asks_takes_over_across_loops);
 	RUN(the_last_of_many_gets_it);
 	RUN(nobody_takes_over_what_is_being_finished);
+	RUN(who_asks_in_another_repository_disturbs_nobody);
+	RUN(a_put_goes_back_for_its_own_repository_only);
 	RUN(after_a_wrong_digest_the_next_one_has_it);
 	RUN(a_put_that_broke_off_goes_back);
 	RUN(a_cancelled_session_is_gone);
