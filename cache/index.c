@@ -390,12 +390,8 @@ void index_stats(struct index *ix, struct index_stats *out)
 	struct index_txn *txn = index_read(ix);
 
 	memset(out, 0, sizeof(*out));
-	for (int i = 0; !txn->rc && i < TABLE_COUNT; i++) {
-		MDB_stat st;
-
-		if (mdb_stat(txn->txn, ix->dbi[i], &st) == 0)
-			out->rows[i] = st.ms_entries;
-	}
+	for (int i = 0; i < TABLE_COUNT; i++)
+		out->rows[i] = index_rows(txn, (enum index_table)i);
 	index_read_end(txn);
 	out->commits = atomic_load(&ix->commits);
 	out->failed = atomic_load(&ix->failed);

@@ -139,6 +139,9 @@ enum err index_walk(struct index_txn *txn, enum index_table table,
 		    struct slice prefix, struct slice from, index_walk_cb *cb,
 		    void *arg) MUST_CHECK;
 
+/* Rows of a table, without counting them; 0 if the transaction has failed. */
+uint64_t index_rows(struct index_txn *txn, enum index_table table);
+
 /*
  * Write; only inside an apply.  They remember the first error in the
  * transaction (map or disk full, I/O) and do nothing after it, so a row of

@@ -134,6 +134,15 @@ void index_thread_done(struct index *ix)
 	reader_free(txn);
 }
 
+uint64_t index_rows(struct index_txn *txn, enum index_table table)
+{
+	MDB_stat st;
+
+	if (txn->rc || mdb_stat(txn->txn, txn->ix->dbi[table], &st) != 0)
+		return 0;
+	return st.ms_entries;
+}
+
 static enum err look_up(struct index_txn *txn, enum index_table table,
 			struct slice key, struct slice *payload)
 {

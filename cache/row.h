@@ -224,10 +224,13 @@ enum err upload_get(struct index_txn *txn, const char *id,
 void upload_put(struct index_txn *txn, const char *id,
 		const struct upload_row *row);
 void upload_del(struct index_txn *txn, const char *id);
+uint64_t upload_rows(struct index_txn *txn);
+/* By id, after `last` (exclusive; "" = from the first).  The callback returns
+ * false to stop. */
 typedef bool upload_walk_cb(void *arg, const char *id,
 			    const struct upload_row *row);
-enum err upload_walk(struct index_txn *txn, upload_walk_cb *cb,
-		     void *arg) MUST_CHECK;
+enum err upload_walk(struct index_txn *txn, const char *last,
+		     upload_walk_cb *cb, void *arg) MUST_CHECK;
 
 /*
  * A digest that may have lost its last owner, oldest first; with `repo`, also

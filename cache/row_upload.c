@@ -59,7 +59,13 @@ void upload_del(struct index_txn *txn, const char *id)
 	index_del(txn, TABLE_UPLOAD, slice_of(id, strlen(id)));
 }
 
+uint64_t upload_rows(struct index_txn *txn)
+{
+	return index_rows(txn, TABLE_UPLOAD);
+}
+
 struct upload_walk {
+	const char *last;
 	upload_walk_cb *cb;
 	void *arg;
 };
@@ -74,15 +80,17 @@ static bool upload_row(void *arg, struct slice key, struct slice payload)
 		return true;
 	memcpy(id, key.ptr, key.len);
 	id[key.len] = '\0';
-	if (!upload_id_valid(id) || decode(payload, &row) != ERR_OK)
+	if (!upload_id_valid(id) || decode(payload, &row) != ERR_OK ||
+	    strcmp(id, w->last) == 0)
 		return true;
 	return w->cb(w->arg, id, &row);
 }
 
-enum err upload_walk(struct index_txn *txn, upload_walk_cb *cb, void *arg)
+enum err upload_walk(struct index_txn *txn, const char *last,
+		     upload_walk_cb *cb, void *arg)
 {
-	struct upload_walk w = {.cb = cb, .arg = arg};
+	struct upload_walk w = {.last = last, .cb = cb, .arg = arg};
 
 	return index_walk(txn, TABLE_UPLOAD, slice_of(NULL, 0),
-			  slice_of(NULL, 0), upload_row, &w);
+			  slice_of(last, strlen(last)), upload_row, &w);
 }

@@ -150,8 +150,9 @@ static void mark_synced(struct upload *u)
 	}
 	u->row.synced = upload_offset(u);
 	u->row.touched_s = wall_s();
-	upload_row_begin_soon(u->c, u->claim.id, &u->row);
+	upload_row_begin_soon(u->c, u->claim.id, &u->row, u->newborn);
 	u->in_index = true;
+	u->newborn = false;
 }
 
 /* All that came so far is synced; the row says so, unless the next start goes

@@ -62,8 +62,9 @@ struct upload_info {
 
 /*
  * Begin a session for hosted name `repo`; `alg` is the hash that runs along
- * (another one at the end costs a second reading).  ERR_NO_SPACE: below
- * min_free, or the index finds no room.  ERR_IO.
+ * (another one at the end costs a second reading).  ERR_LIMITED: there are as
+ * many sessions as there may be.  ERR_NO_SPACE: below min_free, or the index
+ * finds no room.  ERR_IO.
  */
 enum err upload_new(struct cache *c, const char *repo, enum digest_alg alg,
 		    struct upload **out, struct why *why) MUST_CHECK;
@@ -135,8 +136,17 @@ void upload_cancel(struct upload **u);
  * touched_s follows, to the minute: that may wait for a commit. */
 void upload_close(struct upload **u);
 
-/* Remove sessions that nobody has touched for `expire_s`; those that are open
- * stay.  At most `max` in one call; returns whether there may be more. */
-bool uploads_expire(struct cache *c, uint64_t expire_s, unsigned max);
+/* So many sessions may there be, open or left, from now on; those that there
+ * are stay.  No bound before the first call.  Any thread. */
+void uploads_set_max(struct cache *c, uint64_t max);
+
+/*
+ * Remove sessions that nobody has touched for `expire_s`; those that are open
+ * stay.  One piece of a walk over all: it looks at no more than 64 * `max`,
+ * removes at most `max`, and goes on after at[UPLOAD_ID_SIZE] ("" = from the
+ * first), where it says how far it came.  False: that was the last piece, or
+ * the index takes nothing now; `at` is "" again.
+ */
+bool uploads_expire(struct cache *c, uint64_t expire_s, unsigned max, char *at);
 
 #endif

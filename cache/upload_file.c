@@ -75,6 +75,8 @@ void upload_free(struct upload **up)
 
 	*up = NULL;
 	upload_claim_end(u->c, &u->claim);
+	if (u->newborn)
+		uploads_newborn_end(u->c);
 	space_end(u->c->space, &u->share);
 	if (u->fd >= 0)
 		close(u->fd);
@@ -133,8 +135,12 @@ enum err upload_have_row(struct upload *u, struct why *why)
 	enum err err = ERR_OK;
 
 	if (!u->in_index)
-		err = upload_row_begin(u->c, u->claim.id, &u->row, why);
+		err = upload_row_begin(u->c, u->claim.id, &u->row, false, why);
 	u->in_index = err == ERR_OK;
+	if (u->in_index && u->newborn) {
+		uploads_newborn_end(u->c);
+		u->newborn = false;
+	}
 	return err;
 }
 
@@ -146,14 +152,19 @@ enum err upload_have_row(struct upload *u, struct why *why)
 static enum err make_known(struct upload *u, struct why *why)
 {
 	int error = FAULT(upload_row);
+	enum err err;
 
 	u->row.started_s = u->row.touched_s = wall_s();
 	memcpy(u->row.boot, u->c->boot.bytes, sizeof(u->row.boot));
 	if (error)
 		return store_error(why, error, "record", u->path);
-	if (index_health(u->c->index) == INDEX_OK && upload_birth_write(u))
-		return ERR_OK;
-	return upload_have_row(u, why);
+	u->newborn = index_health(u->c->index) == INDEX_OK &&
+		     uploads_newborn_begin(u->c);
+	if (u->newborn)
+		return upload_birth_write(u) ? ERR_OK : upload_have_row(u, why);
+	err = upload_row_begin(u->c, u->claim.id, &u->row, true, why);
+	u->in_index = err == ERR_OK;
+	return err;
 }
 
 static enum err make_session(struct upload *u, struct why *why)
@@ -391,7 +402,8 @@ static void close_known(struct upload *u)
 
 	if (!u->in_index) {
 		u->row.touched_s = now_s;
-		upload_row_begin_soon(u->c, u->claim.id, &u->row);
+		upload_row_begin_soon(u->c, u->claim.id, &u->row, u->newborn);
+		u->newborn = false;
 	} else if (now_s - u->row.touched_s >= TOUCH_STEP_S) {
 		upload_row_touch(u->c, u->claim.id);
 	}

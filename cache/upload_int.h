@@ -39,6 +39,7 @@ struct upload {
 	atomic_uint_least64_t offset; /* changed by the caller's one worker */
 	struct upload_row row;        /* as it was when opened; copied */
 	bool in_index;                /* it is; else only the file says it */
+	bool newborn;                 /* counted as one */
 	struct space_share share;
 	uint64_t since_writeback, since_sync;
 	bool tail; /* the file may be longer than the offset */
@@ -61,19 +62,31 @@ bool upload_claim(struct cache *c, struct upload_claim *claim,
 		  const char *id) MUST_CHECK;
 void upload_claim_opened(struct cache *c, struct upload *u);
 void upload_claim_end(struct cache *c, struct upload_claim *claim);
+/* As uploads_set_max() has it.  Any thread. */
+uint64_t uploads_max(struct cache *c);
+/*
+ * Newborn: open, without a row yet, and counted for the bound like those that
+ * have one.  uploads_newborn_begin(): false: there may be too many sessions,
+ * which the commit of a row can tell.  Any thread.
+ */
+bool uploads_newborn_begin(struct cache *c) MUST_CHECK;
+void uploads_newborn_end(struct cache *c);
+uint64_t uploads_newborn(struct cache *c);
 /* Is it open?  Then *offset. */
 bool upload_is_open(struct cache *c, const char *id, uint64_t *offset);
 
 /* ---- cache/upload_row.c ---- */
 
 /* Each changes the row if there is one: what is gone stays gone.  The first
- * three wait for the commit; errors as index_submit_wait, with `why`. */
+ * three wait for the commit; errors as index_submit_wait, with `why`.  Of the
+ * first, if it is `bounded`, ERR_LIMITED: there are uploads_max() sessions. */
 enum err upload_row_begin(struct cache *c, const char *id,
-			  const struct upload_row *row,
+			  const struct upload_row *row, bool bounded,
 			  struct why *why) MUST_CHECK;
-/* Without waiting: what is asked of the row later comes behind it. */
+/* Without waiting, and without a bound: what is asked of the row later comes
+ * behind it.  One that was `newborn` is so until the commit. */
 void upload_row_begin_soon(struct cache *c, const char *id,
-			   const struct upload_row *row);
+			   const struct upload_row *row, bool newborn);
 enum err upload_row_in_put(struct cache *c, const char *id, bool in_put,
 			   uint64_t put_at, struct why *why) MUST_CHECK;
 /* From this boot on; of earlier ones `synced` bytes are left, and a PUT began

@@ -35,7 +35,7 @@ static void found_file(struct cache *c, const char *id)
 	if (err != ERR_NOT_FOUND && err != ERR_CORRUPT)
 		return;
 	if (err == ERR_NOT_FOUND && upload_read_birth(c, id, &row) == ERR_OK) {
-		upload_row_begin_soon(c, id, &row);
+		upload_row_begin_soon(c, id, &row, false);
 		return;
 	}
 	upload_unlink(c, id);
@@ -115,7 +115,7 @@ static enum err drop_rows_alone(struct cache *c, struct why *why)
 {
 	struct index_txn *txn = index_read(c->index);
 	struct ids ids = {0};
-	enum err err = upload_walk(txn, note_id, &ids);
+	enum err err = upload_walk(txn, "", note_id, &ids);
 
 	index_read_end(txn);
 	for (size_t i = 0; i < ids.n; i++)

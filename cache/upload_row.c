@@ -11,6 +11,10 @@ struct row_op {
 	char id[UPLOAD_ID_SIZE];
 	/* Of the row, what this operation is about. */
 	struct upload_row row;
+	/* Of a beginning. */
+	struct cache *c;
+	uint64_t max_rows;
+	bool newborn; /* it was one until its row is committed */
 };
 
 static struct row_op *row_op_new(const char *id)
@@ -26,12 +30,23 @@ static void free_op(struct index_op *op, enum err err UNUSED)
 	free(container_of(op, struct row_op, op));
 }
 
+static enum err too_many(uint64_t max, struct why *why)
+{
+	return why_set(why, ERR_LIMITED,
+		       "there are %" PRIu64 " unfinished uploads, as many as "
+		       "\"uploads.max\" allows; \"uploads.expire\" says how "
+		       "long each may stay",
+		       max);
+}
+
 static enum err finish(struct cache *c, struct row_op *STEALS r,
 		       struct why *why)
 {
 	enum err err = index_submit_wait(c->index, &r->op);
 
-	if (err != ERR_OK)
+	if (err == ERR_LIMITED)
+		err = too_many(r->max_rows, why);
+	else if (err != ERR_OK)
 		err = why_set(why, err == ERR_NO_SPACE ? err : ERR_IO,
 			      "the index does not record upload %s: %s", r->id,
 			      err_name(err));
@@ -49,29 +64,48 @@ static enum err begin_apply(struct index_txn *txn, struct index_op *op)
 	if (upload_get(txn, r->id, &old) == ERR_OK) {
 		row.synced = MAX(old.synced, row.synced);
 		row.touched_s = MAX(old.touched_s, row.touched_s);
+	} else if (upload_rows(txn) + uploads_newborn(r->c) >= r->max_rows) {
+		/* Here, and no sooner: the rows of sessions that have ended go
+		 * by operations that came before. */
+		return ERR_LIMITED;
 	}
 	upload_put(txn, r->id, &row);
 	return ERR_OK;
 }
 
+static void begin_done(struct index_op *op, enum err err UNUSED)
+{
+	struct row_op *r = container_of(op, struct row_op, op);
+
+	if (r->newborn)
+		uploads_newborn_end(r->c);
+	free(r);
+}
+
 enum err upload_row_begin(struct cache *c, const char *id,
-			  const struct upload_row *row, struct why *why)
+			  const struct upload_row *row, bool bounded,
+			  struct why *why)
 {
 	struct row_op *r = row_op_new(id);
 
 	r->op.apply = begin_apply;
+	r->c = c;
 	r->row = *row;
+	r->max_rows = bounded ? uploads_max(c) : UINT64_MAX;
 	return finish(c, r, why);
 }
 
 void upload_row_begin_soon(struct cache *c, const char *id,
-			   const struct upload_row *row)
+			   const struct upload_row *row, bool newborn)
 {
 	struct row_op *r = row_op_new(id);
 
 	r->op.apply = begin_apply;
-	r->op.done = free_op;
+	r->op.done = begin_done;
+	r->c = c;
 	r->row = *row;
+	r->max_rows = UINT64_MAX;
+	r->newborn = newborn;
 	index_submit(c->index, &r->op);
 }
 

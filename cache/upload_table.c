@@ -6,10 +6,13 @@
 #include <pthread.h>
 
 #define CLAIM_BUCKETS 256
+/* Rows looked at for each that may be removed. */
+#define ROWS_EACH 64
 
 LIST_HEAD(claim_list, upload_claim);
 
 struct uploads {
+	atomic_uint_least64_t max, newborn;
 	pthread_mutex_t mu; /* guards the lists and each claim's `open` */
 	struct claim_list buckets[CLAIM_BUCKETS];
 };
@@ -19,6 +22,7 @@ struct uploads *uploads_new(void)
 	struct uploads *t = xcalloc(1, sizeof(*t));
 
 	pthread_mutex_init(&t->mu, NULL);
+	atomic_store(&t->max, UINT64_MAX);
 	return t;
 }
 
@@ -31,6 +35,41 @@ void uploads_free(struct uploads **tp)
 		assert(LIST_EMPTY(&t->buckets[i]));
 	pthread_mutex_destroy(&t->mu);
 	free(t);
+}
+
+void uploads_set_max(struct cache *c, uint64_t max)
+{
+	atomic_store(&c->uploads->max, max);
+}
+
+uint64_t uploads_max(struct cache *c)
+{
+	return atomic_load(&c->uploads->max);
+}
+
+/* One whose row is being committed counts twice for a moment, and none not at
+ * all: it ends after the commit, and is counted before the rows are. */
+bool uploads_newborn_begin(struct cache *c)
+{
+	uint64_t n = atomic_fetch_add(&c->uploads->newborn, 1) + 1;
+	struct index_txn *txn = index_read(c->index);
+
+	n += upload_rows(txn);
+	index_read_end(txn);
+	if (n <= uploads_max(c))
+		return true;
+	uploads_newborn_end(c);
+	return false;
+}
+
+void uploads_newborn_end(struct cache *c)
+{
+	atomic_fetch_sub(&c->uploads->newborn, 1);
+}
+
+uint64_t uploads_newborn(struct cache *c)
+{
+	return atomic_load(&c->uploads->newborn);
 }
 
 /* The last digits of a UUID are random. */
@@ -101,6 +140,9 @@ struct expiry {
 	uint64_t before_s; /* touched before this */
 	char (*ids)[UPLOAD_ID_SIZE];
 	unsigned n, max;
+	unsigned looked;
+	char *at; /* the last one looked at */
+	bool more;
 };
 
 static bool has_expired(const struct expiry *e, const struct upload_row *row)
@@ -114,9 +156,14 @@ static bool note_expired(void *arg, const char *id,
 	struct expiry *e = arg;
 	uint64_t offset;
 
+	e->more = e->n == e->max || e->looked == ROWS_EACH * e->max;
+	if (e->more)
+		return false;
+	e->looked++;
+	memcpy(e->at, id, UPLOAD_ID_SIZE);
 	if (has_expired(e, row) && !upload_is_open(e->c, id, &offset))
 		memcpy(e->ids[e->n++], id, UPLOAD_ID_SIZE);
-	return e->n < e->max;
+	return true;
 }
 
 /* False if the index takes nothing now. */
@@ -142,21 +189,25 @@ static bool expire_one(const struct expiry *e, const char *id)
 	return err == ERR_OK;
 }
 
-bool uploads_expire(struct cache *c, uint64_t expire_s, unsigned max)
+bool uploads_expire(struct cache *c, uint64_t expire_s, unsigned max, char *at)
 {
-	struct expiry e = {.c = c, .max = max};
+	char from[UPLOAD_ID_SIZE];
+	struct expiry e = {.c = c, .max = max, .at = at};
 	uint64_t now_s = wall_s();
 	struct index_txn *txn;
-	bool more;
 
 	assert(max > 0);
 	e.before_s = now_s > expire_s ? now_s - expire_s : 0;
 	e.ids = xcalloc(max, sizeof(*e.ids));
+	memcpy(from, at, sizeof(from));
 	txn = index_read(c->index);
-	more = upload_walk(txn, note_expired, &e) == ERR_OK && e.n == max;
+	if (upload_walk(txn, from, note_expired, &e) != ERR_OK)
+		e.more = false;
 	index_read_end(txn);
 	for (unsigned i = 0; i < e.n; i++)
-		more = expire_one(&e, e.ids[i]) && more;
+		e.more = expire_one(&e, e.ids[i]) && e.more;
 	free(e.ids);
-	return more;
+	if (!e.more)
+		at[0] = '\0';
+	return e.more;
 }

@@ -14,21 +14,23 @@ enum chore { CHORE_EXPIRE, CHORE_COLLECT, CHORE_SNAPSHOT, CHORE_NONE };
 struct chores {
 	struct server *server;
 	struct job job;
-	enum chore next;   /* the job's, while it runs */
+	enum chore next; /* the job's, while it runs; the next one, too */
+	char expired_to[UPLOAD_ID_SIZE];
 	uint64_t ended_ms; /* atomic */
 	bool running;      /* atomic */
 };
 
 /* One piece.  True: there is more of this chore. */
-static bool do_some(struct server *s, enum chore chore)
+static bool do_some(struct chores *c)
 {
+	struct server *s = c->server;
 	struct conf *conf = server_conf(s);
 	bool more = false;
 
-	switch (chore) {
+	switch (c->next) {
 	case CHORE_EXPIRE:
 		more = uploads_expire(s->cache, conf->uploads.expire_ms / 1000,
-				      EXPIRE_AT_ONCE);
+				      EXPIRE_AT_ONCE, c->expired_to);
 		break;
 	case CHORE_COLLECT:
 		more = cache_collect_step(s->cache);
@@ -48,7 +50,7 @@ static void run(struct job *job)
 	struct chores *c = container_of(job, struct chores, job);
 	bool stop = __atomic_load_n(&c->server->stopping, __ATOMIC_RELAXED);
 
-	if (!stop && !do_some(c->server, c->next))
+	if (!stop && !do_some(c))
 		c->next++;
 	if (!stop && c->next != CHORE_NONE) {
 		job_submit(c->server->jobs, &c->job);

@@ -291,6 +291,7 @@ struct conf {
 
 	struct {
 		uint64_t expire_ms;
+		uint32_t max;
 		uint64_t memory_bytes; /* of one upload */
 	} uploads;
 

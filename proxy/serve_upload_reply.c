@@ -4,6 +4,9 @@
 
 #include "proxy/reply.h"
 
+/* What a client is told to wait where there are too many uploads. */
+#define FULL_RETRY_S 5
+
 static void add_location(struct request *r, const char *id, uint64_t offset)
 {
 	reply_header(r, "Location", "/v2/%s/blobs/uploads/%s", r->route.name,
@@ -83,6 +86,11 @@ void upload_fail(struct request *r, enum err err, const struct why *why)
 		break;
 	case ERR_MISMATCH:
 		upload_refuse(r, 400, CODE_DIGEST_INVALID, why->text);
+		break;
+	case ERR_LIMITED: /* who finishes or expires makes room */
+		request_log(r, LOG_WARN, "%s", why->text);
+		upload_let_go(r);
+		reply_err(r, err, CODE_BLOB_UPLOAD_UNKNOWN, FULL_RETRY_S, why);
 		break;
 	default:
 		upload_let_go(r);

@@ -136,11 +136,15 @@ static enum err open_cache(struct server *s, const struct conf *conf,
 	    .event = on_cache_event,
 	    .event_arg = s,
 	};
+	enum err err;
 
 	/* Every thread that may read, the index's own and some to spare. */
 	opt.index.max_readers = conf->server.loops + conf->workers.data +
 				conf->workers.sync + conf->workers.slow + 64;
-	return cache_open(&opt, &s->cache, why);
+	err = cache_open(&opt, &s->cache, why);
+	if (err == ERR_OK)
+		uploads_set_max(s->cache, conf->uploads.max);
+	return err;
 }
 
 /* Loops and workers, as they end. */
@@ -326,6 +330,7 @@ void server_reload(struct server *s, struct conf *conf)
 	acceptor_set_max(s->acceptor, most_connections(s, conf));
 	cache_set_min_free(s->cache, conf->cache.min_free_bytes);
 	cache_set_grace(s->cache, conf->collect.grace_ms);
+	uploads_set_max(s->cache, conf->uploads.max);
 	mirror_reload(s->mirror);
 	hooks_reload(s->hooks);
 	hand_out(s, conf);

@@ -561,6 +561,42 @@ def test_a_silent_body_is_408_and_a_slow_one_is_not(new_entrepot):
     check_created(registry, pusher.put(where, blob.digest), blob)
 
 
+# ---- no more than there may be ----
+
+def check_too_many(answer):
+    assert (answer.status, answer.code) == (429, "TOOMANYREQUESTS"), answer
+    assert '"uploads.max"' in answer.message
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_past_the_bound_an_upload_is_429(new_entrepot):
+    registry = new_entrepot(None, {"default_upstream": None,
+                                   "uploads": {"max": 3}})
+    pusher = Pusher(registry)
+    wheres = [pusher.begin() for _ in range(3)]
+    blob = content.make_blob(1000)
+    for _ in range(2):
+        check_too_many(pusher.ask("POST", UPLOADS, body=b""))
+        check_too_many(Pusher(registry).ask(
+            "POST", with_digest(UPLOADS, blob.digest), {}, blob.data))
+    assert len(list((registry.data / "uploads").iterdir())) == 3
+    # Those that there are go on, and one that ends makes room for one.
+    answer = pusher.put(wheres[0], blob.digest, blob.data)
+    assert answer.status == 201, answer
+    wheres[0] = pusher.begin()
+    check_too_many(pusher.ask("POST", UPLOADS, body=b""))
+    # They count after a restart too, and a reload has its say.
+    registry.restart(kill=True)
+    pusher = Pusher(registry)
+    check_too_many(pusher.ask("POST", UPLOADS, body=b""))
+    registry.config.options({"uploads.max": 4})
+    registry.reload()
+    wheres.append(pusher.begin())
+    check_too_many(pusher.ask("POST", UPLOADS, body=b""))
+    for where in wheres:
+        assert pusher.ask("DELETE", where).status == 204
+
+
 # ---- one at a time ----
 
 def test_a_second_patch_takes_over(registry):

@@ -834,6 +834,7 @@ static void make_old(struct upload_row *row)
 static void what_nobody_comes_back_for_expires(void)
 {
 	char old[UPLOAD_ID_SIZE], young[UPLOAD_ID_SIZE], busy[UPLOAD_ID_SIZE];
+	char at[UPLOAD_ID_SIZE] = "";
 	struct upload_info info;
 	struct upload *u;
 
@@ -850,37 +851,111 @@ static void what_nobody_comes_back_for_expires(void)
 	u = open_again(busy);
 	change_row(old, make_old);
 	change_row(busy, make_old);
-	CHECK(!uploads_expire(t.c, 2000, 10));
+	CHECK(!uploads_expire(t.c, 2000, 10, at));
 	CHECK(upload_look(t.c, old, &info, NULL) == ERR_OK);
-	CHECK(!uploads_expire(t.c, 500, 10));
+	CHECK(!uploads_expire(t.c, 500, 10, at));
 	CHECK(upload_look(t.c, old, &info, NULL) == ERR_NOT_FOUND);
 	CHECK(upload_look(t.c, young, &info, NULL) == ERR_OK);
 	CHECK(upload_look(t.c, busy, &info, NULL) == ERR_OK);
 	CHECK(files_in_uploads() == 2);
 	/* Its owner gives it back: it was touched now. */
 	upload_close(&u);
-	CHECK(!uploads_expire(t.c, UINT64_MAX, 10));
+	CHECK(!uploads_expire(t.c, UINT64_MAX, 10, at) && !*at);
 	end();
+}
+
+static void start_old(char *id)
+{
+	struct upload *u = start();
+
+	keep_id(u, id);
+	upload_close(&u);
+	change_row(id, make_old);
 }
 
 static void few_expire_at_a_time(void)
 {
-	struct upload *u;
+	char id[UPLOAD_ID_SIZE], at[UPLOAD_ID_SIZE] = "";
 
 	begin();
-	for (unsigned i = 0; i < 5; i++) {
-		char id[UPLOAD_ID_SIZE];
+	for (unsigned i = 0; i < 5; i++)
+		start_old(id);
+	CHECK(uploads_expire(t.c, 500, 2, at));
+	CHECK(files_in_uploads() == 3 && upload_id_valid(at));
+	CHECK(uploads_expire(t.c, 500, 2, at));
+	CHECK(!uploads_expire(t.c, 500, 2, at));
+	CHECK(files_in_uploads() == 0 && !*at);
+	end();
+}
 
+/* However many there are, a piece is a piece; and what it has passed is not
+ * looked at again. */
+static void one_piece_looks_at_few_and_the_next_goes_on(void)
+{
+	char id[UPLOAD_ID_SIZE], at[UPLOAD_ID_SIZE] = "";
+	char last[UPLOAD_ID_SIZE] = "";
+	struct upload *u;
+	unsigned pieces = 1;
+
+	begin();
+	for (unsigned i = 0; i < 140; i++) {
 		u = start();
 		keep_id(u, id);
+		if (strcmp(id, last) > 0)
+			memcpy(last, id, sizeof(last));
 		upload_close(&u);
-		change_row(id, make_old);
 	}
-	CHECK(uploads_expire(t.c, 500, 2));
-	CHECK(files_in_uploads() == 3);
-	CHECK(uploads_expire(t.c, 500, 2));
-	CHECK(!uploads_expire(t.c, 500, 2));
-	CHECK(files_in_uploads() == 0);
+	change_row(last, make_old);
+	while (uploads_expire(t.c, 500, 1, at)) {
+		CHECK(strcmp(at, last) < 0 && files_in_uploads() == 140);
+		pieces++;
+	}
+	CHECK(pieces == 3 && !*at);
+	CHECK(files_in_uploads() == 139);
+	/* What has come before the place where it stands is the next walk's. */
+	CHECK(uploads_expire(t.c, 500, 1, at));
+	do {
+		start_old(id);
+		if (strcmp(id, at) < 0)
+			break;
+		u = open_again(id);
+		upload_cancel(&u);
+	} while (true);
+	while (uploads_expire(t.c, 500, 1, at))
+		;
+	CHECK(files_in_uploads() == 140);
+	while (uploads_expire(t.c, 500, 1, at))
+		;
+	CHECK(files_in_uploads() == 139);
+	end();
+}
+
+static void there_are_no_more_than_there_may_be(void)
+{
+	char id[UPLOAD_ID_SIZE];
+	struct upload *u;
+	struct why why;
+
+	begin();
+	uploads_set_max(t.c, 2);
+	u = start();
+	keep_id(u, id);
+	upload_close(&u);
+	u = start();
+	upload_close(&u);
+	CHECK(upload_new(t.c, REPO, DIGEST_SHA256, &u, &why) == ERR_LIMITED);
+	CHECK(!u && strstr(why.text, "\"uploads.max\""));
+	CHECK(files_in_uploads() == 2);
+	u = open_again(id);
+	upload_cancel(&u);
+	u = start();
+	upload_close(&u);
+	/* A lower bound takes nothing away. */
+	uploads_set_max(t.c, 1);
+	CHECK(files_in_uploads() == 2);
+	uploads_set_max(t.c, 3);
+	u = start();
+	upload_close(&u);
 	end();
 }
 
@@ -1025,6 +1100,8 @@ int main(void)
 	RUN(what_was_half_written_is_cut_off);
 	RUN(what_nobody_comes_back_for_expires);
 	RUN(few_expire_at_a_time);
+	RUN(one_piece_looks_at_few_and_the_next_goes_on);
+	RUN(there_are_no_more_than_there_may_be);
 	RUN(closing_dates_the_session);
 	RUN(a_start_removes_half_sessions);
 	RUN(matched_uploads_are_published_by_the_start);
