@@ -97,8 +97,9 @@ int partial_fd(const struct partial *p);
  * The digest is proven: make it a blob.  Take the hold of dg; unless it is
  * stored already: fdatasync, link(2) into blobs/ (EEXIST: what no record
  * speaks of goes, and link again), fsync the folder; one commit of the blob
- * row, and link(repo, dg) for each of the `n` repositories; unlink the staged
- * name and its map; release the hold.  ERR_NO_SPACE, ERR_IO: links are undone,
+ * row, and link(repo, dg) for each of the `n` repositories (of none, it is
+ * collected unless somebody comes for it); unlink the staged name and its map;
+ * release the hold.  ERR_NO_SPACE, ERR_IO: links are undone,
  * bytes stay readable through the descriptor; a failed fsync discards the file.
  * partial_fd() stays valid until partial_close().  Worker; waits for the
  * commit.

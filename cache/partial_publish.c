@@ -36,6 +36,8 @@ static enum err put_links(struct index_txn *txn, struct publishing *pub,
 
 	for (size_t i = 0; i < p->n_repos; i++)
 		put_link(txn, &pub->dg, &p->repos[i], now_s);
+	if (p->n_repos == 0)
+		garbage_put(txn, now_s, &pub->dg, 0);
 	return ERR_OK;
 }
 

@@ -7,7 +7,9 @@
  *
  *   one link    a partial, as it was left: kept, or removed if it is old
  *   two links   complete, and a blob's inode: with a record the staged name
- *               goes; without, it is hashed again and published
+ *               goes; without, it is hashed again and published, linked
+ *               nowhere: the manifest that was being pushed, or a mirror's
+ *               blob, waits for who comes for it, or for collection
  *   a map alone, a large manifest's staged file: removed
  *   an upload   cache/upload_recover.c
  *

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cache/hosted.h"
 #include "tests/unit/temp_cache.h"
 
 #include <sys/wait.h>
@@ -334,17 +335,59 @@ static void start_finishes_removals_unless_the_record_came_back(void)
 /* ---- start-up ---- */
 
 /* A staged file of `dg` with these bytes, and a second name in blobs/. */
-static void stage_with_two_links(const uint8_t *with, char *staged)
+static void stage_of(const char *host, const uint8_t *with, char *staged)
 {
 	char path[PATH_LEN_MAX];
 	size_t done;
-	int fd = store_open(t.c, staged_path(&dg, "docker.io", staged),
-			    O_WRONLY | O_CREAT);
+	int fd =
+	    store_open(t.c, staged_path(&dg, host, staged), O_WRONLY | O_CREAT);
 
 	CHECK(store_pwrite(fd, with, LEN, 0, &done) == 0);
 	close(fd);
 	CHECK(linkat(t.c->data_fd, staged, t.c->data_fd, blob_path(&dg, path),
 		     0) == 0);
+}
+
+static void stage_with_two_links(const uint8_t *with, char *staged)
+{
+	stage_of("docker.io", with, staged);
+}
+
+/* Of a manifest that was pushed when we were killed no row speaks: the next
+ * push finds its file, or collection does. */
+static void what_is_published_for_nobody_is_collected(void)
+{
+	static const char *const hosts[] = {"", "docker.io"};
+	char staged[PATH_LEN_MAX], path[PATH_LEN_MAX];
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+		setup();
+		stage_of(hosts[i], bytes, staged);
+		reopen();
+		recover_all();
+		CHECK(recorded(&dg) && temp_has(&t, &dg, bytes, LEN));
+		cache_set_grace(t.c, 3600 * 1000);
+		CHECK(!cache_collect_step(t.c) && recorded(&dg));
+		cache_set_grace(t.c, 0);
+		while (cache_collect_step(t.c))
+			;
+		CHECK(!recorded(&dg));
+		CHECK(!temp_file(&t, blob_path(&dg, path), &st));
+		teardown();
+
+		/* Somebody has come for it. */
+		setup();
+		stage_of(hosts[i], bytes, staged);
+		reopen();
+		recover_all();
+		CHECK(temp_store(&t, &dg, bytes, LEN, NULL) == ERR_OK);
+		cache_set_grace(t.c, 0);
+		while (cache_collect_step(t.c))
+			;
+		CHECK(temp_has(&t, &dg, bytes, LEN));
+		teardown();
+	}
 }
 
 static void two_links_without_record_are_hashed_and_published(void)
@@ -683,6 +726,7 @@ int main(void)
 	RUN(dropped_blob_leaves_nothing);
 	RUN(start_finishes_removals_unless_the_record_came_back);
 	RUN(two_links_without_record_are_hashed_and_published);
+	RUN(what_is_published_for_nobody_is_collected);
 	RUN(two_links_are_readable_before_they_are_hashed);
 	RUN(recovery_hashes_what_a_pull_has_open);
 	RUN(file_with_two_links_is_never_written);
