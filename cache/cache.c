@@ -273,7 +273,7 @@ static enum err open_index(struct cache *c, const struct cache_options *opt,
 
 	c->log = log;
 	index.log = &c->log;
-
+	index.upgrade = repos_find_held;
 	if (!index.health) {
 		index.health = cache_index_health;
 		index.health_arg = c;

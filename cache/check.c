@@ -95,6 +95,7 @@ static const struct {
     {TABLE_GARBAGE, "garbage", check_row_garbage},
     {TABLE_EVENT, "event", check_row_event},
     {TABLE_TAG_OF, "tag_of", check_row_tag_of},
+    {TABLE_REPO_HELD, "repo_held", check_row_repo_held},
 };
 
 struct table_walk {

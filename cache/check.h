@@ -35,6 +35,7 @@ bool check_only_digest(struct slice key, struct digest *dg);
 
 /* check_repo.c */
 void check_row_repo_name(struct check *c, struct slice key);
+void check_row_repo_held(struct check *c, struct slice key);
 void check_row_repo(struct check *c, struct slice key);
 void check_row_tag(struct check *c, struct slice key);
 void check_row_tag_of(struct check *c, struct slice key);

@@ -37,26 +37,49 @@ static bool id_and_digest(struct slice key, uint64_t *id, struct digest *dg)
 
 /* ---- names ---- */
 
+/* text[INDEX_KEY_MAX + 1] becomes the host; NULL: that was a finding. */
+static const char *name_of_key(struct check *c, struct slice key, char *text)
+{
+	memcpy(text, key.ptr, key.len);
+	text[key.len] = '\0';
+	if (strlen(text) < key.len)
+		return text + strlen(text) + 1;
+	check_bad_row(c, key, "the key is no host and name");
+	return NULL;
+}
+
 void check_row_repo_name(struct check *c, struct slice key)
 {
 	char text[INDEX_KEY_MAX + 1];
+	const char *name = name_of_key(c, key, text);
 	struct repo_row row;
-	const char *name;
 	uint64_t id;
 
-	memcpy(text, key.ptr, key.len);
-	text[key.len] = '\0';
-	if (strlen(text) >= key.len) {
-		check_bad_row(c, key, "the key is no host and name");
+	if (!name)
 		return;
-	}
-	name = text + strlen(text) + 1;
 	if (repo_id(c->txn, text, name, &id) != ERR_OK)
 		check_bad_row(c, key, "does not decode");
 	else if (repo_get(c->txn, id, &row) != ERR_OK)
 		check_bad_row(c, key, "leads to no repository");
 	else if (strcmp(row.host, text) != 0 || strcmp(row.name, name) != 0)
 		check_bad_row(c, key, "leads to a repository of another name");
+}
+
+/* The way back is check_row_link()'s. */
+void check_row_repo_held(struct check *c, struct slice key)
+{
+	char text[INDEX_KEY_MAX + 1];
+	const char *name = name_of_key(c, key, text);
+	uint64_t named, held;
+
+	if (!name)
+		return;
+	if (!repo_is_held(c->txn, text, name, &held))
+		check_bad_row(c, key, "does not decode");
+	else if (repo_id(c->txn, text, name, &named) != ERR_OK || named != held)
+		check_bad_row(c, key, "is not the repository of that name");
+	else if (!repo_holds_anything(c->txn, held))
+		check_bad_row(c, key, "holds nothing");
 }
 
 void check_row_repo(struct check *c, struct slice key)
@@ -233,7 +256,7 @@ void check_row_link(struct check *c, struct slice key)
 	struct link_row row;
 	struct digest dg;
 	bool hosted;
-	uint64_t id;
+	uint64_t id, listed;
 
 	if (!id_and_digest(key, &id, &dg)) {
 		check_bad_row(c, key, "the key is no repository and digest");
@@ -252,6 +275,9 @@ void check_row_link(struct check *c, struct slice key)
 		check_bad_row(c, key, "of a repository of another kind");
 	if (!holder_exists(c, id, &dg, hosted))
 		check_bad_row(c, key, "its digest does not lead back");
+	if (!repo_is_held(c->txn, repo.host, repo.name, &listed) ||
+	    listed != id)
+		check_bad_row(c, key, "of a repository that counts as empty");
 	if (row.kind == LINK_MANIFEST && !check_has_manifest(c, &dg))
 		check_bad_row(c, key, "to a manifest that is not there");
 	if (row.kind == LINK_BLOB && hosted && !blob_row_exists(c, &dg))

@@ -14,8 +14,9 @@
 #include "cache/removal.h"
 
 /*
- * Each costs the sifting at most 7 row operations: a link and its holder, a
- * row of garbage, and four of recency.
+ * Each costs the sifting at most 8 row operations: a link, its holder and the
+ * repository's place among those that hold anything, a row of garbage, and
+ * four of recency.
  */
 #define DIGESTS_PER_STEP 16
 

@@ -156,8 +156,6 @@ enum err hosted_lookup_manifest(struct index_txn *txn, uint64_t repo,
 				struct lookup *out) MUST_CHECK;
 /* Does any hosted repository link dg? */
 bool hosted_has(struct index_txn *txn, const struct digest *dg);
-/* Does this repository link anything at all?  One key's look-up. */
-bool repo_holds_anything(struct index_txn *txn, uint64_t repo);
 
 /* ---- collection ---- */
 

@@ -82,17 +82,3 @@ bool hosted_has(struct index_txn *txn, const struct digest *dg)
 
 	return holder_walk(txn, dg, is_hosted, &hosted) == ERR_OK && hosted;
 }
-
-static bool is_there(void *arg, const struct digest *dg UNUSED,
-		     const struct link_row *row UNUSED)
-{
-	*(bool *)arg = true;
-	return false;
-}
-
-bool repo_holds_anything(struct index_txn *txn, uint64_t repo)
-{
-	bool any = false;
-
-	return link_walk(txn, repo, NULL, is_there, &any) == ERR_OK && any;
-}

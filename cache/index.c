@@ -13,7 +13,7 @@
 
 #include <errno.h>
 
-#define FORMAT 2 /* of the tables as a whole, in meta "version" */
+#define FORMAT 3 /* of the tables as a whole, in meta "version" */
 #define BACKGROUND_MAX 128
 #define LOCK_HEAD 4096 /* more than LMDB's, before the slots */
 #define LOCK_SLOT 64   /* sizeof(MDB_reader) */
@@ -28,7 +28,7 @@ static const char *const table_names[TABLE_COUNT] = {
     [TABLE_RECENCY] = "recency",   [TABLE_RECENCY_PLACE] = "recency_place",
     [TABLE_TRASH] = "trash",       [TABLE_HOLDER] = "holder",
     [TABLE_GARBAGE] = "garbage",   [TABLE_EVENT] = "event",
-    [TABLE_TAG_OF] = "tag_of",
+    [TABLE_TAG_OF] = "tag_of",     [TABLE_REPO_HELD] = "repo_held",
 };
 
 /* ---- committing, on the writer thread ---- */
@@ -237,18 +237,24 @@ static enum err check_format(struct index_txn *txn, struct why *why)
 	case ERR_OK:
 		if (payload.len == 4 && get_be32(payload.ptr) == FORMAT)
 			return ERR_OK;
-		return why_set(why, ERR_CORRUPT,
-			       "the index in %s is of another version than %d",
-			       txn->ix->dir, FORMAT);
+		if (payload.len != 4 || get_be32(payload.ptr) != FORMAT - 1 ||
+		    !txn->ix->opt.upgrade)
+			return why_set(why, ERR_CORRUPT,
+				       "the index in %s is of another version "
+				       "than %d",
+				       txn->ix->dir, FORMAT);
+		txn->ix->opt.upgrade(txn);
+		break;
 	case ERR_NOT_FOUND:
-		put_be32(format, FORMAT);
-		index_put(txn, TABLE_META, key, slice_of(format, 4));
-		return ERR_OK;
+		break;
 	default:
 		return why_set(why, ERR_CORRUPT,
 			       "the index in %s does not tell its version",
 			       txn->ix->dir);
 	}
+	put_be32(format, FORMAT);
+	index_put(txn, TABLE_META, key, slice_of(format, 4));
+	return ERR_OK;
 }
 
 /* An index that has its tables already is not written to: it opens on a full

@@ -38,10 +38,11 @@ enum index_table {
 	TABLE_RECENCY,       /* queue position -> digest */
 	TABLE_RECENCY_PLACE, /* digest -> queue position */
 	TABLE_TRASH,
-	TABLE_HOLDER,  /* who links a digest: cache/row.h */
-	TABLE_GARBAGE, /* what may have lost its last owner */
-	TABLE_EVENT,   /* cache/event.h */
-	TABLE_TAG_OF,  /* which tags hold a digest */
+	TABLE_HOLDER,    /* who links a digest: cache/row.h */
+	TABLE_GARBAGE,   /* what may have lost its last owner */
+	TABLE_EVENT,     /* cache/event.h */
+	TABLE_TAG_OF,    /* which tags hold a digest */
+	TABLE_REPO_HELD, /* as TABLE_REPO_NAME, of those that hold anything */
 	TABLE_COUNT
 };
 
@@ -97,12 +98,16 @@ struct index_options {
 				    thread; NULL = nobody */
 	void *health_arg;
 	const struct index_log *log; /* NULL = none; outlives the index */
+	/* Make the tables of the last version into this one's, in the commit
+	 * that says so.  NULL: an index of that version is not opened. */
+	void (*upgrade)(struct index_txn *txn);
 };
 
 /*
  * Open or make the index in folder `dir` (made if missing), clear readers
- * that died, start the writer thread.  Never walks the tables.
- * ERR_IO, ERR_NO_SPACE, ERR_CORRUPT (not an index, or a newer version of
+ * that died, start the writer thread.  Never walks the tables, but
+ * for an upgrade.
+ * ERR_IO, ERR_NO_SPACE, ERR_CORRUPT (not an index, or another version of
  * one) with `why`.  Main thread, before any other call.
  */
 enum err index_open(const char *dir, const struct index_options *opt,

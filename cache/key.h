@@ -8,6 +8,7 @@
  *
  *   meta           name of a counter, as text
  *   repo_name      host NUL name
+ *   repo_held      host NUL name
  *   repo           id:64
  *   blob           digest
  *   manifest       digest

@@ -42,12 +42,23 @@ enum err repo_ensure(struct index_txn *txn, const char *host, const char *name,
 		     enum repo_kind kind, uint64_t now_s,
 		     struct repo_row *out) MUST_CHECK;
 void repo_put(struct index_txn *txn, const struct repo_row *row);
-/* The first repository of `host` whose name is after `after` ("" = from the
- * first): its name into out[REPO_NAME_MAX + 1], which may be `after` itself.
- * ERR_OK, ERR_NOT_FOUND, ERR_IO.  One look-up. */
+/* The first repository of `host` (one that holds anything) whose name is after
+ * `after` ("" = from the first): its name into out[REPO_NAME_MAX + 1], which
+ * may be `after` itself.  ERR_OK, ERR_NOT_FOUND, ERR_IO.  One look-up. */
 enum err repo_next(struct index_txn *txn, const char *host, const char *after,
 		   char *out, uint64_t *id) MUST_CHECK;
-/* Both of its rows go.  Its id is not given again. */
+enum err repo_next_held(struct index_txn *txn, const char *host,
+			const char *after, char *out, uint64_t *id) MUST_CHECK;
+/* Does this repository link anything at all?  One key's look-up. */
+bool repo_holds_anything(struct index_txn *txn, uint64_t repo);
+/* Is it among those that repo_next_held() finds?  The checker's. */
+bool repo_is_held(struct index_txn *txn, const char *host, const char *name,
+		  uint64_t *id);
+/* link_put()'s and link_del()'s: what the look-up says now. */
+void repo_note_held(struct index_txn *txn, uint64_t repo, bool held);
+/* All of that anew; for an index that had none of it.  In an apply. */
+void repos_find_held(struct index_txn *txn);
+/* All of its rows go.  Its id is not given again. */
 void repo_del(struct index_txn *txn, const struct repo_row *row);
 /*
  * All repositories by host ("" hosted, first) and name, after this one
@@ -131,7 +142,8 @@ enum link_kind { LINK_BLOB = 1, LINK_MANIFEST = 2 };
  * What may be read through a repository.  link_put() and link_del() keep the
  * row in `holder` that leads back from the digest: (digest, hosted or not,
  * repository), hosted ones first, so that "does a hosted repository need it?"
- * is one look.
+ * is one look; and with the first and the last link the repository's row in
+ * `repo_held`, so that lists do not step over those that are empty.
  */
 struct link_row {
 	enum link_kind kind;

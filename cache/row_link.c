@@ -51,6 +51,7 @@ static struct slice holder_key(struct key *k, const struct digest *dg,
 void link_put(struct index_txn *txn, uint64_t repo, const struct digest *dg,
 	      const struct link_row *row)
 {
+	bool first = !repo_holds_anything(txn, repo);
 	struct row_out out;
 	struct key k;
 
@@ -65,6 +66,8 @@ void link_put(struct index_txn *txn, uint64_t repo, const struct digest *dg,
 		  holder_key(&k, dg,
 			     row->hosted ? HOLDER_HOSTED : HOLDER_MIRROR, repo),
 		  slice_of(NULL, 0));
+	if (first)
+		repo_note_held(txn, repo, true);
 }
 
 void link_del(struct index_txn *txn, uint64_t repo, const struct digest *dg)
@@ -75,6 +78,8 @@ void link_del(struct index_txn *txn, uint64_t repo, const struct digest *dg)
 	/* Both: a row that has rotted does not tell which it was. */
 	index_del(txn, TABLE_HOLDER, holder_key(&k, dg, HOLDER_HOSTED, repo));
 	index_del(txn, TABLE_HOLDER, holder_key(&k, dg, HOLDER_MIRROR, repo));
+	if (!repo_holds_anything(txn, repo))
+		repo_note_held(txn, repo, false);
 }
 
 struct link_walk {
@@ -111,6 +116,26 @@ enum err link_walk(struct index_txn *txn, uint64_t repo,
 		from = link_key(&after, repo, last);
 	return index_walk(txn, TABLE_LINK, key_slice(&prefix), from, link_row,
 			  &w);
+}
+
+/* Of a row only the key counts. */
+static bool is_there(void *arg, struct slice key UNUSED,
+		     struct slice payload UNUSED)
+{
+	*(bool *)arg = true;
+	return false;
+}
+
+bool repo_holds_anything(struct index_txn *txn, uint64_t repo)
+{
+	struct key prefix;
+	bool any = false;
+
+	key_start(&prefix);
+	key_u64(&prefix, repo);
+	return index_walk(txn, TABLE_LINK, key_slice(&prefix),
+			  slice_of(NULL, 0), is_there, &any) == ERR_OK &&
+	       any;
 }
 
 struct holder_walk {

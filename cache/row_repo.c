@@ -24,26 +24,46 @@ static struct slice id_key(struct key *k, uint64_t id)
 	return key_slice(k);
 }
 
-enum err repo_id(struct index_txn *txn, const char *host, const char *name,
-		 uint64_t *id)
+static enum err decode_id(struct slice payload, uint64_t *id)
 {
-	struct slice payload;
 	struct row_in in;
-	struct key k;
-	enum err err;
 	uint64_t found;
 
-	if (!name_key(&k, host, name))
-		return ERR_NOT_FOUND;
-	err = index_get(txn, TABLE_REPO_NAME, key_slice(&k), &payload);
-	if (err != ERR_OK)
-		return err;
 	row_in_begin(&in, payload);
 	found = row_in_u64(&in);
 	if (row_in_end(&in) != ERR_OK || !found)
 		return ERR_CORRUPT;
 	*id = found;
 	return ERR_OK;
+}
+
+static void put_name(struct index_txn *txn, enum index_table table,
+		     const struct key *k, uint64_t id)
+{
+	struct row_out out;
+
+	row_out_begin(&out);
+	row_out_u64(&out, id);
+	row_out_put(&out, txn, table, key_slice(k));
+}
+
+static enum err find_id(struct index_txn *txn, enum index_table table,
+			const char *host, const char *name, uint64_t *id)
+{
+	struct slice payload;
+	struct key k;
+	enum err err;
+
+	if (!name_key(&k, host, name))
+		return ERR_NOT_FOUND;
+	err = index_get(txn, table, key_slice(&k), &payload);
+	return err == ERR_OK ? decode_id(payload, id) : err;
+}
+
+enum err repo_id(struct index_txn *txn, const char *host, const char *name,
+		 uint64_t *id)
+{
+	return find_id(txn, TABLE_REPO_NAME, host, name, id);
 }
 
 enum err repo_get(struct index_txn *txn, uint64_t id, struct repo_row *out)
@@ -85,63 +105,15 @@ void repo_put(struct index_txn *txn, const struct repo_row *row)
 	row_out_put(&out, txn, TABLE_REPO, id_key(&k, row->id));
 }
 
-struct next {
-	size_t prefix_len;
-	struct slice after; /* passed over */
-	char *out;
-	uint64_t *id;
-	bool found;
-};
-
-/* Rows that do not decode are the checker's business. */
-static bool take_next(void *arg, struct slice key, struct slice payload)
-{
-	struct next *n = arg;
-	size_t len = key.len - n->prefix_len;
-	struct row_in in;
-
-	if ((key.len == n->after.len &&
-	     memcmp(key.ptr, n->after.ptr, key.len) == 0) ||
-	    !len || len > REPO_NAME_MAX)
-		return true;
-	row_in_begin(&in, payload);
-	*n->id = row_in_u64(&in);
-	if (row_in_end(&in) != ERR_OK)
-		return true;
-	memcpy(n->out, key.ptr + n->prefix_len, len);
-	n->out[len] = '\0';
-	n->found = true;
-	return false;
-}
-
-enum err repo_next(struct index_txn *txn, const char *host, const char *after,
-		   char *out, uint64_t *id)
-{
-	struct next n = {.out = out, .id = id};
-	struct key prefix, from;
-	enum err err;
-
-	key_start(&prefix);
-	key_bytes(&prefix, host, strlen(host) + 1);
-	from = prefix;
-	key_bytes(&from, after, strnlen(after, REPO_NAME_MAX));
-	n.prefix_len = prefix.len;
-	if (*after)
-		n.after = key_slice(&from);
-	err = index_walk(txn, TABLE_REPO_NAME, key_slice(&prefix),
-			 key_slice(&from), take_next, &n);
-	if (err == ERR_OK && !n.found)
-		err = ERR_NOT_FOUND;
-	return err;
-}
-
 void repo_del(struct index_txn *txn, const struct repo_row *row)
 {
 	struct key k;
 
 	index_del(txn, TABLE_REPO, id_key(&k, row->id));
-	if (name_key(&k, row->host, row->name))
-		index_del(txn, TABLE_REPO_NAME, key_slice(&k));
+	if (!name_key(&k, row->host, row->name))
+		return;
+	index_del(txn, TABLE_REPO_NAME, key_slice(&k));
+	index_del(txn, TABLE_REPO_HELD, key_slice(&k));
 }
 
 static bool note_highest(void *arg, struct slice key,
@@ -173,15 +145,6 @@ static enum err next_id(struct index_txn *txn, uint64_t *id)
 	return err;
 }
 
-static void put_name(struct index_txn *txn, const struct key *k, uint64_t id)
-{
-	struct row_out out;
-
-	row_out_begin(&out);
-	row_out_u64(&out, id);
-	row_out_put(&out, txn, TABLE_REPO_NAME, key_slice(k));
-}
-
 /*
  * Rows that have rotted are made anew, so that one bad row does not close a
  * repository for ever.  What was linked to a lost id is fetched again.
@@ -207,12 +170,14 @@ enum err repo_ensure(struct index_txn *txn, const char *host, const char *name,
 		if (err != ERR_OK)
 			return err;
 		meta_put(txn, "repo/next", row.id + 1);
-		put_name(txn, &k, row.id);
+		put_name(txn, TABLE_REPO_NAME, &k, row.id);
 	}
 	repo_put(txn, &row);
 	*out = row;
 	return ERR_OK;
 }
+
+/* ---- in order ---- */
 
 struct repo_walking {
 	struct slice after; /* a whole key; none if empty */
@@ -226,15 +191,12 @@ static bool walk_row(void *arg, struct slice key, struct slice payload)
 	struct repo_walking *w = arg;
 	const uint8_t *nul = memchr(key.ptr, '\0', key.len);
 	struct slice name;
-	struct row_in in;
 	uint64_t id;
 
 	if (key.len == w->after.len &&
 	    memcmp(key.ptr, w->after.ptr, key.len) == 0)
 		return true;
-	row_in_begin(&in, payload);
-	id = row_in_u64(&in);
-	if (row_in_end(&in) != ERR_OK || !id || !nul)
+	if (!nul || decode_id(payload, &id) != ERR_OK)
 		return true;
 	name = slice_of(nul + 1, key.len - (size_t)(nul + 1 - key.ptr));
 	return w->cb(w->arg, (const char *)key.ptr, name, id);
@@ -252,4 +214,97 @@ enum err repo_walk(struct index_txn *txn, const char *host, const char *name,
 	else
 		w.after = none;
 	return index_walk(txn, TABLE_REPO_NAME, none, w.after, walk_row, &w);
+}
+
+struct next {
+	char *out;
+	uint64_t *id;
+	bool found;
+};
+
+static bool take_next(void *arg, const char *host UNUSED, struct slice name,
+		      uint64_t id)
+{
+	struct next *n = arg;
+
+	if (!name.len || name.len > REPO_NAME_MAX)
+		return true;
+	memcpy(n->out, name.ptr, name.len);
+	n->out[name.len] = '\0';
+	*n->id = id;
+	n->found = true;
+	return false;
+}
+
+static enum err next_in(struct index_txn *txn, enum index_table table,
+			const char *host, const char *after, char *out,
+			uint64_t *id)
+{
+	struct next n = {.out = out, .id = id};
+	struct repo_walking w = {.cb = take_next, .arg = &n};
+	struct key prefix, from;
+	enum err err;
+
+	key_start(&prefix);
+	key_bytes(&prefix, host, strlen(host) + 1);
+	from = prefix;
+	key_bytes(&from, after, strnlen(after, REPO_NAME_MAX));
+	if (*after)
+		w.after = key_slice(&from);
+	err = index_walk(txn, table, key_slice(&prefix), key_slice(&from),
+			 walk_row, &w);
+	if (err == ERR_OK && !n.found)
+		err = ERR_NOT_FOUND;
+	return err;
+}
+
+enum err repo_next(struct index_txn *txn, const char *host, const char *after,
+		   char *out, uint64_t *id)
+{
+	return next_in(txn, TABLE_REPO_NAME, host, after, out, id);
+}
+
+/* ---- those that hold anything ---- */
+
+enum err repo_next_held(struct index_txn *txn, const char *host,
+			const char *after, char *out, uint64_t *id)
+{
+	return next_in(txn, TABLE_REPO_HELD, host, after, out, id);
+}
+
+bool repo_is_held(struct index_txn *txn, const char *host, const char *name,
+		  uint64_t *id)
+{
+	return find_id(txn, TABLE_REPO_HELD, host, name, id) == ERR_OK;
+}
+
+/* Links of a repository whose row has rotted lead to no name. */
+void repo_note_held(struct index_txn *txn, uint64_t repo, bool held)
+{
+	struct repo_row row;
+	struct key k;
+
+	if (repo_get(txn, repo, &row) != ERR_OK ||
+	    !name_key(&k, row.host, row.name))
+		return;
+	if (held)
+		put_name(txn, TABLE_REPO_HELD, &k, repo);
+	else
+		index_del(txn, TABLE_REPO_HELD, key_slice(&k));
+}
+
+static bool find_held(void *arg, const char *host UNUSED,
+		      struct slice name UNUSED, uint64_t id)
+{
+	struct index_txn *txn = arg;
+
+	if (repo_holds_anything(txn, id))
+		repo_note_held(txn, id, true);
+	return true;
+}
+
+void repos_find_held(struct index_txn *txn)
+{
+	/* An error is the transaction's. */
+	(void)!repo_walk(txn, "", "", find_held, txn);
 }

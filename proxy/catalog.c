@@ -51,9 +51,8 @@ static bool is_shown(const struct walk *w, const struct run *run, uint64_t id)
 {
 	struct repo_row repo;
 
-	return repo_get(w->txn, id, &repo) == ERR_OK &&
-	       (!run->up || catalog_is_public(run->up, &repo)) &&
-	       repo_holds_anything(w->txn, id);
+	return !run->up || (repo_get(w->txn, id, &repo) == ERR_OK &&
+			    catalog_is_public(run->up, &repo));
 }
 
 /* Go to the run's first name after run->name that is shown. */
@@ -63,8 +62,8 @@ static void advance(struct walk *w, struct run *run)
 
 	do {
 		renew(w);
-		w->err =
-		    repo_next(w->txn, host_of(run), run->name, run->name, &id);
+		w->err = repo_next_held(w->txn, host_of(run), run->name,
+					run->name, &id);
 		if (w->err != ERR_OK) {
 			run->ended = true;
 			if (w->err == ERR_NOT_FOUND)

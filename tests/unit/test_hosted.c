@@ -2,6 +2,8 @@
 #include "cache/hosted.h"
 
 #include "cache/children.h"
+#include "cache/event.h"
+#include "cache/key.h"
 #include "cache/manifest_rows.h"
 #include "tests/unit/hosted_help.h"
 #include "tests/unit/unit.h"
@@ -875,6 +877,106 @@ static void the_record_of_a_bad_hosted_blob_stays(void)
 	close_cache(&c);
 }
 
+/* ---- those that hold anything ---- */
+
+/* "host/name host/name " in the order of a list; and how many rows a list has
+ * to step over in all. */
+static char *held(struct cache *c, char *out, size_t size)
+{
+	static const char *const hosts[] = {"", HOST};
+	struct index_txn *txn = index_read(c->index);
+	size_t used = 0;
+	uint64_t id, n = 0;
+
+	*out = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+		char name[REPO_NAME_MAX + 1] = "";
+
+		for (; repo_next_held(txn, hosts[i], name, name, &id) == ERR_OK;
+		     n++)
+			used += (size_t)snprintf(out + used, size - used,
+						 "%s/%s ", hosts[i], name);
+	}
+	CHECK(index_rows(txn, TABLE_REPO_HELD) == n);
+	index_read_end(txn);
+	return out;
+}
+
+static void lists_step_over_no_empty_repository(void)
+{
+	struct cache *c = open_cache(64 * 1024);
+	struct digest dg, image;
+	char name[16], text[256];
+
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(name, sizeof(name), "empty/%u", i);
+		dg = upload(c, name, 1);
+		CHECK(remove_blob(c, name, &dg).err == ERR_OK);
+		CHECK(claimed(c, name));
+	}
+	CHECK_STR(held(c, text, sizeof(text)), "");
+	image = push_image(c, "full", "v1", 1, 2);
+	dg = fetch_blob(c, "app", 3, true);
+	CHECK_STR(held(c, text, sizeof(text)), "/full " HOST "/app ");
+	expect_sound(c);
+	upload(c, "empty/7", 1);
+	CHECK(purge(c, false, "app", &dg).err == ERR_OK);
+	CHECK_STR(held(c, text, sizeof(text)), "/empty/7 /full ");
+	CHECK(remove_manifest(c, "full", &image).err == ERR_OK);
+	CHECK_STR(held(c, text, sizeof(text)), "/empty/7 /full ");
+	collect_all(c);
+	CHECK_STR(held(c, text, sizeof(text)), "");
+	expect_sound(c);
+	close_cache(&c);
+}
+
+struct old_index {
+	const char *hosts[2], *names[2];
+};
+
+/* As version 2 had it: without the table. */
+static enum err make_old(struct index_txn *txn, void *arg)
+{
+	const struct old_index *old = arg;
+	uint8_t version[4] = {0, 0, 0, 2};
+	struct key k;
+
+	for (size_t i = 0; i < ARRAY_LEN(old->names); i++) {
+		key_start(&k);
+		key_bytes(&k, old->hosts[i], strlen(old->hosts[i]) + 1);
+		key_bytes(&k, old->names[i], strlen(old->names[i]));
+		index_del(txn, TABLE_REPO_HELD, key_slice(&k));
+	}
+	index_put(txn, TABLE_META, test_text("version"),
+		  slice_of(version, sizeof(version)));
+	return ERR_OK;
+}
+
+static void an_index_that_knew_none_of_them_finds_them(void)
+{
+	struct old_index old = {{"", HOST}, {"full", "app"}};
+	struct cache *c = open_cache(64 * 1024);
+	char *data = test_path("data");
+	struct cache_options opt = {.data = data, .max_inline_bytes = 1024};
+	struct why why = {""};
+	struct digest dg = upload(c, "empty", 1);
+	char text[256];
+
+	CHECK(remove_blob(c, "empty", &dg).err == ERR_OK);
+	push_image(c, "full", "v1", 1, 2);
+	fetch_blob(c, "app", 3, true);
+	CHECK(test_write(c->index, make_old, &old) == ERR_OK);
+	CHECK_STR(held(c, text, sizeof(text)), "");
+	for (int i = 0; i < 2; i++) { /* and they stay */
+		cache_close(&c);
+		CHECK(cache_open(&opt, &c, &why) == ERR_OK);
+		CHECK_STR(held(c, text, sizeof(text)), "/full " HOST "/app ");
+	}
+	expect_sound(c);
+	free(data);
+	close_cache(&c);
+}
+
 int main(void)
 {
 	RUN(a_push_needs_its_blobs);
@@ -903,5 +1005,7 @@ int main(void)
 	RUN(a_purge_leaves_hosted_content_alone);
 	RUN(a_purge_leaves_what_is_leased);
 	RUN(the_record_of_a_bad_hosted_blob_stays);
+	RUN(lists_step_over_no_empty_repository);
+	RUN(an_index_that_knew_none_of_them_finds_them);
 	return unit_done();
 }
