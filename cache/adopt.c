@@ -47,17 +47,19 @@ struct adoption_publishing {
 	const struct adoption_ask *ask;
 };
 
-static enum err link_hosted(struct index_txn *txn, const char *repo,
-			    const struct digest *dg, uint64_t now_s)
+static enum err link_hosted(struct index_txn *txn,
+			    const struct adoption_ask *ask, uint64_t now_s)
 {
 	uint64_t id;
 	bool claimed;
 	enum err err =
-	    hosted_ensure_repo(txn, repo, true, now_s, &id, &claimed);
+	    hosted_ensure_repo(txn, ask->repo, true, now_s, &id, &claimed);
 
-	if (err == ERR_OK)
-		hosted_link_blob(txn, repo, id, dg, now_s);
-	return err;
+	if (err != ERR_OK)
+		return err;
+	hosted_link_blob(txn, ask->repo, id, &ask->dg, now_s);
+	hosted_put_events(txn, ask->events, ask->n_events);
+	return ERR_OK;
 }
 
 static enum err link_mirrored(struct index_txn *txn, const char *host,
@@ -82,7 +84,7 @@ static enum err put_rows(struct index_txn *txn, struct publishing *pub,
 	if (*ask->host)
 		return link_mirrored(txn, ask->host, ask->repo, &pub->dg,
 				     now_s);
-	return link_hosted(txn, ask->repo, &pub->dg, now_s);
+	return link_hosted(txn, ask, now_s);
 }
 
 static struct adoption_publishing publishing_of(const struct adoption *a)

@@ -33,8 +33,11 @@ struct adoption_ask {
 	 * for the hard link.  NULL: have a copy. */
 	int dir_fd;
 	const char *file;
-	/* Where to link it; host "": hosted, and claimed if need be. */
+	/* Where to link it; host "": hosted, and claimed if need be; then
+	 * with events that are rows of the same commit. */
 	const char *host, *repo;
+	const struct slice *events;
+	size_t n_events;
 };
 
 /* Worker, as all the others here; one call at a time. */

@@ -123,15 +123,18 @@ void cache_delete_blob(struct cache *c, const struct hosting *h,
  * Purge of mirrored content: the tag's row; the manifest's or blob's link and,
  * unless a hosted link or a lease needs it, the record and the file, with what
  * other mirrors' tags hold of that manifest.  The next pull fetches again.
+ * `h` has the name at that host, and the events, which are rows of the commit
+ * by which this repository forgets it.
  * ERR_NOT_FOUND: nothing of it was held.  Of a tag, any thread; else worker.
  */
-void cache_purge_tag(struct cache *c, const char *host, const char *name,
+void cache_purge_tag(struct cache *c, const char *host, const struct hosting *h,
 		     const char *tag, hosted_done_cb *cb, void *arg);
-void cache_purge_manifest(struct cache *c, const char *host, const char *name,
-			  const struct digest *dg, hosted_done_cb *cb,
-			  void *arg);
-void cache_purge_blob(struct cache *c, const char *host, const char *name,
-		      const struct digest *dg, hosted_done_cb *cb, void *arg);
+void cache_purge_manifest(struct cache *c, const char *host,
+			  const struct hosting *h, const struct digest *dg,
+			  hosted_done_cb *cb, void *arg);
+void cache_purge_blob(struct cache *c, const char *host,
+		      const struct hosting *h, const struct digest *dg,
+		      hosted_done_cb *cb, void *arg);
 
 /*
  * Undo a claim: a hosted repository that holds nothing stops being hosted.

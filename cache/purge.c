@@ -16,10 +16,10 @@ struct purge {
 };
 
 static struct purge *purge_new(struct cache *c, const char *host,
-			       const char *name, hosted_done_cb *cb, void *arg)
+			       const struct hosting *h, hosted_done_cb *cb,
+			       void *arg)
 {
-	struct hosting h = {.repo = name};
-	struct purge *p = hosted_new(sizeof(*p), c, &h, cb, arg);
+	struct purge *p = hosted_new(sizeof(*p), c, h, cb, arg);
 
 	assert(*host);
 	free(p->hc.ch.host);
@@ -48,13 +48,14 @@ static enum err tag_apply(struct index_txn *txn, struct hosted_change *hc)
 	if (err != ERR_OK && err != ERR_CORRUPT)
 		return nothing_held(hc, err);
 	tag_del(txn, repo, tag, strlen(tag));
+	hosted_put_events(txn, hc->events, hc->n_events);
 	return ERR_OK;
 }
 
-void cache_purge_tag(struct cache *c, const char *host, const char *name,
+void cache_purge_tag(struct cache *c, const char *host, const struct hosting *h,
 		     const char *tag, hosted_done_cb *cb, void *arg)
 {
-	struct purge *p = purge_new(c, host, name, cb, arg);
+	struct purge *p = purge_new(c, host, h, cb, arg);
 
 	p->hc.ch.tag = xstrdup(tag);
 	hosted_submit(&p->hc, tag_apply);
@@ -91,6 +92,8 @@ static enum err digest_apply(struct index_txn *txn, struct hosted_change *hc)
 		return nothing_held(hc, err);
 	/* Of a blob that is a manifest too, all of it. */
 	p->more = !removal_forget_manifest(txn, repo, &hc->ch.dg, &left);
+	if (!p->more)
+		hosted_put_events(txn, hc->events, hc->n_events);
 	return ERR_OK;
 }
 
@@ -118,15 +121,16 @@ static void purge_start(struct purge *p, const struct digest *dg,
 	purge_digest(p);
 }
 
-void cache_purge_manifest(struct cache *c, const char *host, const char *name,
-			  const struct digest *dg, hosted_done_cb *cb,
-			  void *arg)
+void cache_purge_manifest(struct cache *c, const char *host,
+			  const struct hosting *h, const struct digest *dg,
+			  hosted_done_cb *cb, void *arg)
 {
-	purge_start(purge_new(c, host, name, cb, arg), dg, LINK_MANIFEST);
+	purge_start(purge_new(c, host, h, cb, arg), dg, LINK_MANIFEST);
 }
 
-void cache_purge_blob(struct cache *c, const char *host, const char *name,
-		      const struct digest *dg, hosted_done_cb *cb, void *arg)
+void cache_purge_blob(struct cache *c, const char *host,
+		      const struct hosting *h, const struct digest *dg,
+		      hosted_done_cb *cb, void *arg)
 {
-	purge_start(purge_new(c, host, name, cb, arg), dg, LINK_BLOB);
+	purge_start(purge_new(c, host, h, cb, arg), dg, LINK_BLOB);
 }

@@ -58,7 +58,8 @@ void import_start(struct control_call *call, unsigned n_words,
 		return;
 	}
 	conf = server_conf(s);
-	control_long_start(call, import_new(s->cache, conf, &ask, fd));
+	control_long_start(call,
+			   import_new(s->cache, conf, s->hooks, &ask, fd));
 	conf_unref(&conf);
 }
 

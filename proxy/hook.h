@@ -53,8 +53,16 @@ void hook_list_add(struct hook_list *l, const struct hook_target *t);
 void hook_list_into(const struct hook_list *l, struct hosting *h);
 void hook_list_release(struct hook_list *l);
 
+/* The same of a change that no request asked for: a command's, by its name. */
+void hook_list_command(struct hook_list *l, const struct hooks *h,
+		       const char *command);
+
 /* The change has been committed.  Any thread. */
 void hooks_wake(struct hooks *h);
+
+/* The name by which the request's repository pulls from here, whichever the
+ * client used, into out[REPO_PATH_MAX + 1]. */
+void hook_repo(const struct request *r, char *out);
 
 /* A GET of all of it is being answered.  Own loop of `r`. */
 void hook_pulled(const struct request *r, bool is_blob, const struct digest *dg,

@@ -51,6 +51,18 @@ void hook_list_init(struct hook_list *l, const struct request *r)
 	read_request(&l->origin, r);
 }
 
+void hook_list_command(struct hook_list *l, const struct hooks *h,
+		       const char *command)
+{
+	struct hook_request what = {
+	    .method = command,
+	    .source = h->source,
+	    .instance = h->instance,
+	};
+
+	hook_origin_init(&l->origin, &what);
+}
+
 void hook_list_add(struct hook_list *l, const struct hook_target *t)
 {
 	size_t len;
@@ -84,16 +96,16 @@ void hook_list_release(struct hook_list *l)
 	memset(l, 0, sizeof(*l));
 }
 
-/* ---- pulls ---- */
-
-/* The name by which it pulls from here, whichever the client used. */
-static void canonical(const struct request *r, char *out, size_t size)
+void hook_repo(const struct request *r, char *out)
 {
 	bool mirrored = r->names.kind == NAMES_MIRROR;
 
-	snprintf(out, size, "%s%s%s", mirrored ? r->names.upstream : "",
-		 mirrored ? "/" : "", r->names.repo);
+	snprintf(out, REPO_PATH_MAX + 1, "%s%s%s",
+		 mirrored ? r->names.upstream : "", mirrored ? "/" : "",
+		 r->names.repo);
 }
+
+/* ---- pulls ---- */
 
 static void queue_pull(struct hooks *h, char *STEALS text, size_t len)
 {
@@ -134,7 +146,7 @@ void hook_pulled(const struct request *r, bool is_blob, const struct digest *dg,
 
 	if (r->is_head || r->conf->notifications.endpoints.n == 0)
 		return;
-	canonical(r, repo, sizeof(repo));
+	hook_repo(r, repo);
 	if (!hooks_want(r->conf, CONF_EVENT_PULL, repo))
 		return;
 	if (r->route.reference == REFERENCE_TAG)

@@ -269,13 +269,15 @@ static const struct long_kind kind = {
 };
 
 struct long_work *import_new(struct cache *c, struct conf *conf,
-			     const struct import_ask *ask, int fd)
+			     struct hooks *hooks, const struct import_ask *ask,
+			     int fd)
 {
 	struct import *im = xcalloc(1, sizeof(*im));
 
 	im->work.kind = &kind;
 	im->c = c;
 	im->conf = conf_ref(conf);
+	im->hooks = hooks;
 	im->names = conf_names_new(conf);
 	im->kind = ask->kind;
 	im->as_mirror = ask->as_mirror ? xstrdup(ask->as_mirror) : NULL;

@@ -18,6 +18,8 @@
 #include "proxy/conf.h"
 #include "proxy/long_work.h"
 
+struct hooks;
+
 enum import_kind { IMPORT_REGISTRY_V2, IMPORT_OCI };
 
 struct import_ask {
@@ -27,10 +29,11 @@ struct import_ask {
 	bool move_tags;
 };
 
-/* Copies the words, takes `fd` in every case and a reference to `conf`.
- * Progress is in images; the text says how many bytes, and where it is. */
+/* Copies the words, takes `fd` in every case and a reference to `conf`.  What
+ * it makes hosted is a push, of which `hooks` are told.  Progress is in images;
+ * the text says how many bytes, and where it is. */
 struct long_work *import_new(struct cache *c, struct conf *conf,
-			     const struct import_ask *ask,
+			     struct hooks *hooks, const struct import_ask *ask,
 			     int STEALS fd) MUST_CHECK;
 
 #endif

@@ -97,6 +97,29 @@ static void waiter_wait(struct waiter *w)
 	pthread_mutex_unlock(&w->mu);
 }
 
+/* ---- who is told ---- */
+
+/* As of a push; `t` lacks what all have in common.  A mirror's images come as
+ * if they had been pulled before: nobody is told. */
+static void add_event(struct import *im, struct hook_list *l,
+		      struct hook_target t)
+{
+	t.action = CONF_EVENT_PUSH;
+	t.repo = target(im)->repo;
+	t.has_size = true;
+	if (*target(im)->host || !hooks_want(im->conf, t.action, t.repo))
+		return;
+	hook_list_command(l, im->hooks, "import");
+	hook_list_add(l, &t);
+}
+
+static void tell_all(struct import *im, struct hook_list *l)
+{
+	if (l->n)
+		hooks_wake(im->hooks);
+	hook_list_release(l);
+}
+
 /* ---- the manifest itself ---- */
 
 /* What is here of the repository, the tag and the manifest. */
@@ -131,6 +154,11 @@ static void look(struct import *im, const struct digest *dg, const char *tag,
 static void push(struct import *im, const struct import_frame *f,
 		 const char *tag, struct waiter *w)
 {
+	struct hook_target t = {.media_type = f->facts.media_type,
+				.dg = &f->dg,
+				.tag = tag,
+				.size = f->len};
+	struct hook_list events = {0};
 	const char *repo = target(im)->repo;
 	bool immutable = tag && conf_tag_is_immutable(im->conf, repo, tag);
 	struct push_manifest m = {
@@ -146,7 +174,11 @@ static void push(struct import *im, const struct import_frame *f,
 	    .allow_sparse = conf_is_sparse(im->conf, repo),
 	};
 
+	add_event(im, &events, t);
+	hook_list_into(&events, &m.to);
 	cache_push_manifest(im->c, &m, on_pushed, w);
+	waiter_wait(w);
+	tell_all(im, &events);
 }
 
 static void store(struct import *im, const struct import_frame *f,
@@ -164,6 +196,7 @@ static void store(struct import *im, const struct import_frame *f,
 	};
 
 	cache_store_manifest(im->c, &m, on_stored, w);
+	waiter_wait(w);
 }
 
 static void write_manifest(struct import *im, const char *tag)
@@ -177,7 +210,6 @@ static void write_manifest(struct import *im, const char *tag)
 		store(im, f, tag, &w);
 	else
 		push(im, f, tag, &w);
-	waiter_wait(&w);
 	if (w.err == ERR_NO_SPACE) {
 		im->broken = true;
 		im->why = w.why;
@@ -313,6 +345,7 @@ static void end_blob(struct import *im)
 	struct import_blob *b = &im->blob;
 
 	adoption_free(&b->adoption);
+	tell_all(im, &b->events);
 	foreign_file_close(&b->file);
 }
 
@@ -321,6 +354,9 @@ static void begin_blob(struct import *im, const struct digest *dg)
 	struct import_blob *b = &im->blob;
 	struct adoption_ask ask = {
 	    .dg = *dg, .host = target(im)->host, .repo = target(im)->repo};
+	struct hook_target t = {.media_type = "application/octet-stream",
+				.dg = dg,
+				.is_blob = true};
 	char text[DIGEST_TEXT_MAX];
 	struct why why;
 	enum err err;
@@ -343,6 +379,10 @@ static void begin_blob(struct import *im, const struct digest *dg)
 	ask.size = b->file.size;
 	ask.dir_fd = b->file.dir_fd;
 	ask.file = b->file.dir_fd >= 0 ? b->file.name : NULL;
+	t.size = b->file.size;
+	add_event(im, &b->events, t);
+	ask.events = b->events.v;
+	ask.n_events = b->events.n;
 	b->adoption = adoption_new(im->c, &ask);
 }
 

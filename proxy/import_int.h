@@ -10,6 +10,7 @@
 #include "cache/manifest.h"
 #include "proxy/conf_names.h"
 #include "proxy/foreign.h"
+#include "proxy/hook.h"
 #include "proxy/import.h"
 
 #include <stdarg.h>
@@ -31,6 +32,7 @@ struct import_blob {
 	struct foreign_file file;
 	struct adoption *adoption; /* NULL: none */
 	struct digest dg;
+	struct hook_list events;
 };
 
 /* Where a repository's images go; repo "" = it is left. */
@@ -46,6 +48,7 @@ struct import {
 	struct cache *c;
 	struct conf *conf;
 	struct conf_names *names;
+	struct hooks *hooks;
 	enum import_kind kind;
 	char *as_mirror, *as; /* or NULL */
 	bool move_tags;

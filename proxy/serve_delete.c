@@ -103,28 +103,30 @@ static void delete_hosted(struct deletion *d)
 static void purge(struct job *job)
 {
 	struct deletion *d = container_of(job, struct deletion, job);
+	struct hosting h = {.repo = d->name};
 
+	hook_list_into(&d->events, &h);
 	if (d->tag[0])
-		cache_purge_tag(d->cache, d->host, d->name, d->tag, on_commit,
-				d);
+		cache_purge_tag(d->cache, d->host, &h, d->tag, on_commit, d);
 	else if (d->endpoint == ENDPOINT_BLOB)
-		cache_purge_blob(d->cache, d->host, d->name, &d->dg, on_commit,
-				 d);
+		cache_purge_blob(d->cache, d->host, &h, &d->dg, on_commit, d);
 	else
-		cache_purge_manifest(d->cache, d->host, d->name, &d->dg,
-				     on_commit, d);
+		cache_purge_manifest(d->cache, d->host, &h, &d->dg, on_commit,
+				     d);
 }
 
 static void add_event(const struct request *r, struct deletion *d)
 {
+	char repo[REPO_PATH_MAX + 1];
 	struct hook_target t = {
 	    .action = CONF_EVENT_DELETE,
-	    .repo = d->name,
+	    .repo = repo,
 	    .tag = d->tag,
 	    .dg = d->tag[0] ? NULL : &d->dg,
 	};
 
 	d->hooks = r->server->hooks;
+	hook_repo(r, repo);
 	if (!hooks_want(r->conf, t.action, t.repo))
 		return;
 	hook_list_init(&d->events, r);
@@ -145,8 +147,8 @@ static void start(struct request *r)
 		snprintf(d->tag, sizeof(d->tag), "%.*s", TAG_MAX, r->route.ref);
 	else
 		d->dg = r->route.digest;
+	add_event(r, d);
 	if (d->hosted) {
-		add_event(r, d);
 		delete_hosted(d);
 		return;
 	}

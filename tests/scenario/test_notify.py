@@ -12,6 +12,8 @@ import time
 import pytest
 
 import client
+import content
+import layouts
 from daemon import seconds, wait_until
 from httpd import HttpServer, Plan
 
@@ -194,6 +196,78 @@ def test_mounts_and_deletions(registry, receiver, image):
     assert manifest["target"] == {"repository": NAME, "digest": image.digest}
     assert blob["target"] == {"repository": NAME, "digest": layer.digest}
     assert tag["request"]["method"] == "DELETE"
+
+
+def test_a_purge_is_a_deletion(registry, receiver, up, image):
+    """By the name that pulls from here, whichever was used."""
+    up.put_image("library/app", "1", image)
+    daemon = registry()
+    docker = client.Docker(daemon.address)
+    docker.pull("library/app", "1", image)
+    for each in image.blobs:
+        daemon.wait_stored(each)
+    layer = image.layers[0]
+    paths = ("app/manifests/1", f"docker.io/library/app/blobs/{layer.digest}",
+             f"library/app/manifests/{image.digest}")
+    for status in (202, 404):  # what is not held any more is no deletion
+        for path in paths:
+            answer = daemon.request("DELETE", f"/v2/{path}")
+            assert answer.status == status, answer
+    push_blob(daemon, image.config)
+    tag, blob, manifest, push = receiver.wait(4)
+    assert [e["action"] for e in (tag, blob, manifest, push)] == \
+        ["delete"] * 3 + ["push"]
+    name = "docker.io/library/app"
+    assert tag["target"] == {"repository": name, "tag": "1"}
+    assert blob["target"] == {"repository": name, "digest": layer.digest}
+    assert manifest["target"] == {"repository": name, "digest": image.digest}
+    assert tag["request"]["method"] == "DELETE"
+    # It is fetched again, of which nobody is told.
+    docker.pull("library/app", "1", image)
+    assert len(receiver.taken) == 4
+
+
+def test_an_import_is_a_push(registry, receiver, tmp_path, image):
+    """Of what was not here; as a mirror's, nobody is told."""
+    old = layouts.RegistryFolder(tmp_path / "old")
+    other = content.make_image([50, 60], "other")
+    old.image(NAME, "v1", image)
+    old.image(NAME, "v2", other)
+    old.image(NAME, "v3", other)
+    daemon = registry()
+
+    mirrored = layouts.RegistryFolder(tmp_path / "mirrored")
+    mirrored.image("library/app", "1", image)
+
+    def take(store, *more):
+        done = daemon.command("import", "registry-v2", str(store.folder),
+                              *more)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+
+    push_blob(daemon, image.layers[0], "team/elsewhere")
+    take(old)
+    take(old)
+    take(mirrored, "--as-mirror", "docker.io")
+    events = receiver.wait(4 + len(image.blobs) + len(other.blobs))[1:]
+    push_blob(daemon, content.make_blob(10, "last"), "team/last")
+    assert receiver.wait(len(events) + 2)[-1]["target"]["repository"] == \
+        "team/last"
+    assert receiver.actions() == ["push"] * (len(events) + 2)
+    for event in events:
+        assert event["target"]["repository"] == NAME
+    targets = [event["target"] for event in events]
+    assert sorted(t["digest"] for t in targets if "tag" not in t) == \
+        sorted(b.digest for b in image.blobs + other.blobs)
+    assert sorted((t["tag"], t["digest"], t["size"], t["mediaType"])
+                  for t in targets if "tag" in t) == sorted(
+        (tag, one.digest, one.size, one.media_type) for tag, one in
+        (("v1", image), ("v2", other), ("v3", other)))
+    # After what it names, and by nobody's request.
+    last = [t["digest"] for t in targets].index(image.digest)
+    assert {b.digest for b in image.blobs} <= \
+        {t["digest"] for t in targets[:last]}
+    assert events[-1]["request"] == {"method": "import"}
+    assert events[-1]["source"]["instanceID"]
 
 
 def test_what_did_not_happen_is_not_told(registry, receiver, image):

@@ -700,12 +700,13 @@ static void what_was_put_ahead_is_collected(void)
 static struct hosted_result purge(struct cache *c, bool manifest,
 				  const char *name, const struct digest *dg)
 {
+	struct hosting h = {.repo = name};
 	struct outcome o = OUTCOME;
 
 	if (manifest)
-		cache_purge_manifest(c, HOST, name, dg, came_out, &o);
+		cache_purge_manifest(c, HOST, &h, dg, came_out, &o);
 	else
-		cache_purge_blob(c, HOST, name, dg, came_out, &o);
+		cache_purge_blob(c, HOST, &h, dg, came_out, &o);
 	return result_of(&o);
 }
 
@@ -731,6 +732,7 @@ static void a_purge_takes_the_mirrors_copy(void)
 	struct digest second = store(c, "app", "v1", new, true);
 	struct digest layer = fetch_blob(c, "app", 2, true);
 	struct outcome o = OUTCOME, again = OUTCOME;
+	struct hosting h = {.repo = "app"};
 	struct tag_row row;
 
 	store(c, "twin", "v1", new, true);
@@ -745,10 +747,10 @@ static void a_purge_takes_the_mirrors_copy(void)
 	CHECK(purge(c, false, "app", &layer).err == ERR_OK);
 	CHECK(!has_rows(c, &layer) && !has_file(c, &layer));
 	CHECK(purge(c, false, "app", &layer).err == ERR_NOT_FOUND);
-	cache_purge_tag(c, HOST, "app", "v1", came_out, &o);
+	cache_purge_tag(c, HOST, &h, "v1", came_out, &o);
 	CHECK(result_of(&o).err == ERR_OK);
 	CHECK(!mirror_tag(c, "app", "v1").held[0].alg);
-	cache_purge_tag(c, HOST, "app", "v1", came_out, &again);
+	cache_purge_tag(c, HOST, &h, "v1", came_out, &again);
 	CHECK(result_of(&again).err == ERR_NOT_FOUND);
 	expect_sound(c);
 	free(old);
@@ -809,6 +811,42 @@ static void a_purge_of_very_many_goes_in_several_commits(void)
 	index_stats(c->index, &after);
 	CHECK(after.rows[TABLE_TAG] == 0 && after.rows[TABLE_TAG_OF] == 0);
 	CHECK(after.rows[TABLE_LINK] == 0 && after.rows[TABLE_HOLDER] == 0);
+	expect_sound(c);
+	free(text);
+	close_cache(&c);
+}
+
+static uint64_t events(struct cache *c)
+{
+	struct index_txn *txn = index_read(c->index);
+	uint64_t n = event_count(txn);
+
+	index_read_end(txn);
+	return n;
+}
+
+static void a_purge_is_told_of_in_its_commit(void)
+{
+	static const struct slice event = {(const uint8_t *)"{}", 2};
+	struct hosting h = {.repo = "app", .events = &event, .n_events = 1};
+	struct cache *c = open_cache(64 * 1024);
+	char *text = image_of(1, 2, NULL);
+	struct digest dg = store(c, "app", "v1", text, true);
+	struct digest layer = fetch_blob(c, "app", 2, true);
+
+	for (uint64_t i = 0; i < 2; i++) { /* again, it is not there */
+		struct outcome tag = OUTCOME, blob = OUTCOME, image = OUTCOME;
+
+		cache_purge_tag(c, HOST, &h, "v1", came_out, &tag);
+		CHECK((result_of(&tag).err == ERR_OK) == (i == 0));
+		CHECK(events(c) == (i ? 3 : 1));
+		cache_purge_blob(c, HOST, &h, &layer, came_out, &blob);
+		CHECK((result_of(&blob).err == ERR_OK) == (i == 0));
+		CHECK(events(c) == (i ? 3 : 2));
+		cache_purge_manifest(c, HOST, &h, &dg, came_out, &image);
+		CHECK((result_of(&image).err == ERR_OK) == (i == 0));
+		CHECK(events(c) == 3);
+	}
 	expect_sound(c);
 	free(text);
 	close_cache(&c);
@@ -1002,6 +1040,7 @@ int main(void)
 	RUN(what_was_put_ahead_is_collected);
 	RUN(a_purge_takes_the_mirrors_copy);
 	RUN(a_purge_of_very_many_goes_in_several_commits);
+	RUN(a_purge_is_told_of_in_its_commit);
 	RUN(a_purge_leaves_hosted_content_alone);
 	RUN(a_purge_leaves_what_is_leased);
 	RUN(the_record_of_a_bad_hosted_blob_stays);

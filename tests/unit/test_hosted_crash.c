@@ -97,6 +97,7 @@ static bool purge_fetched(void)
 	struct publish_repo repo = {HOST, "app", true};
 	struct digest dg = blob_digest(7);
 	struct outcome o = OUTCOME;
+	struct hosting h = {.repo = "app"};
 	struct partial *p;
 	bool more = true, done;
 	char text[32];
@@ -111,7 +112,7 @@ static bool purge_fetched(void)
 	partial_close(&p);
 	if (!done)
 		return false;
-	cache_purge_blob(c, HOST, "app", &dg, came_out, &o);
+	cache_purge_blob(c, HOST, &h, &dg, came_out, &o);
 	return result_of(&o).err == ERR_OK;
 }
 

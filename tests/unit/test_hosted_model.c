@@ -424,6 +424,7 @@ static void *pusher_main(void *arg)
 
 static void *mirror_main(void *arg)
 {
+	struct hosting h = {.repo = "app"};
 	struct pusher *p = arg;
 
 	while (!atomic_load(&stop)) {
@@ -436,11 +437,9 @@ static void *mirror_main(void *arg)
 		fetch_blob(p->c, "app", config_of(image), true);
 		store(p->c, "app", "v1", text, roll(p, 2));
 		if (roll(p, 2))
-			cache_purge_manifest(p->c, HOST, "app", &dg, came_out,
-					     &o);
+			cache_purge_manifest(p->c, HOST, &h, &dg, came_out, &o);
 		else
-			cache_purge_blob(p->c, HOST, "app", &layer, came_out,
-					 &o);
+			cache_purge_blob(p->c, HOST, &h, &layer, came_out, &o);
 		CHECK(result_of(&o).err == ERR_OK);
 		free(text);
 	}
