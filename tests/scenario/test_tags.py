@@ -229,6 +229,8 @@ def test_failed_connection_makes_all_tags_of_the_upstream_immediate(
     up.mute()
     up.registry.cut()
     is_stale(by_tag(entrepot, old))
+    # The fetch loop notes it, which hears of it by a message.
+    entrepot.wait_log("has not answered within")
     start = time.monotonic()
     is_stale(by_tag(entrepot, old, tag="2"))
     assert time.monotonic() - start < 1 * SLOW
