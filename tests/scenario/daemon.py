@@ -357,6 +357,22 @@ class Daemon:
             int(re.search(rf"^{key}:\s+(\d+)", text, re.M).group(1))
             for key in ("RssAnon", "RssShmem"))
 
+    def growth(self, run, under):
+        """
+        What memory() grows by in each of some rounds, run(1), run(2), ...,
+        until one is `under` the bound.  What leaks does so in every round;
+        what an allocator or a sanitizer takes for itself comes once or twice.
+        """
+        grown = []
+        run(0)
+        for n in range(1, 6):
+            before = self.memory()
+            run(n)
+            grown.append(self.memory() - before)
+            if grown[-1] < under:
+                break
+        return grown
+
     def cpu_seconds(self):
         text = Path(f"/proc/{self.pid}/stat").read_text()
         fields = text.rpartition(")")[2].split()

@@ -147,14 +147,9 @@ def test_invented_names_at_a_running_fill_are_not_kept(up, new_entrepot):
             assert answer.status == 404, answer
         connection.close()
 
-    # What is kept grows with each round; what an allocator or a sanitizer
-    # takes for itself does so once or twice.
-    grown = []
-    for first in (10000, 1000, 20000, 30000):
-        before = entrepot.memory()
-        invent(first, 1500)
-        grown.append(entrepot.memory() - before)
-    assert min(grown) < 700_000, grown
+    grown = entrepot.growth(
+        lambda n: invent(10000 * (n + 1), 1500), under=700_000)
+    assert grown[-1] < 700_000, grown
     fault.clear()
     assert slow.finish().body == blob.data
 

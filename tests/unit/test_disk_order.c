@@ -19,6 +19,7 @@
 
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -32,7 +33,7 @@ enum { INODES_MAX = 4096 };
 
 static struct {
 	pthread_mutex_t mu;
-	bool on;
+	atomic_bool on;
 	ino_t dirty[INODES_MAX]; /* files and folders */
 	size_t n;
 	unsigned links, appends, commits, unlinks, snaps; /* seen */
