@@ -27,11 +27,11 @@ struct upload_state {
 	uint64_t first, last;
 
 	/* ---- serve_upload_body.c ---- */
-	struct upload_chunk *chunk; /* being filled */
-	struct upload_chunk *spare; /* for the next one, or NULL */
-	uint64_t queued;            /* memory of chunks, these two as well */
-	unsigned jobs;              /* of chunks that are with workers */
-	bool over;                  /* the body is whole */
+	struct upload_chunk *chunk;       /* being filled */
+	SLIST_HEAD(, upload_chunk) spare; /* for the next ones */
+	uint64_t queued;                  /* memory of chunks, these as well */
+	unsigned jobs;                    /* of chunks that are with workers */
+	bool over;                        /* the body is whole */
 	void (*done)(struct request *r);
 };
 

@@ -9,8 +9,9 @@
  * all and for fills; past that the socket is not read.  A request that has no
  * chunk may always have one, a small one if need be, so nobody waits for
  * another one's disk; and who waits has one with a worker, whose coming home
- * goes on.  One chunk that has come home is kept for the next bytes: memory
- * of that size comes from the kernel, a page fault for every 4 KiB.
+ * goes on.  Chunks that have come home are kept for the next bytes, the last
+ * one first, whose bytes are in a core's cache: memory of that size comes from
+ * the kernel, a page fault for every 4 KiB.
  */
 #include "proxy/backlog.h"
 #include "proxy/reply.h"
@@ -19,6 +20,7 @@
 #define SMALL_CHUNK_BYTES (16 * KIB)
 
 struct upload_chunk {
+	SLIST_ENTRY(upload_chunk) link; /* a spare one's */
 	size_t len, room;
 	uint8_t bytes[];
 };
@@ -51,21 +53,30 @@ static void chunk_release(struct upload_chunk *c, struct request *r)
 {
 	struct upload_state *st = r ? upload_state(r) : NULL;
 
-	if (!st || r->replied || st->over || st->spare ||
-	    c->room < UPLOAD_CHUNK_BYTES ||
+	if (!st || r->replied || st->over || c->room < UPLOAD_CHUNK_BYTES ||
 	    backlog_bytes() > r->conf->cache.memory_total_bytes / 2) {
 		chunk_free(c, st);
 		return;
 	}
 	c->len = 0;
-	st->spare = c;
+	SLIST_INSERT_HEAD(&st->spare, c, link);
+}
+
+static struct upload_chunk *spare_take(struct upload_state *st)
+{
+	struct upload_chunk *c = SLIST_FIRST(&st->spare);
+
+	if (c)
+		SLIST_REMOVE_HEAD(&st->spare, link);
+	return c;
 }
 
 static void spare_free(struct upload_state *st)
 {
-	if (st->spare)
-		chunk_free(st->spare, st);
-	st->spare = NULL;
+	struct upload_chunk *c;
+
+	while ((c = spare_take(st)))
+		chunk_free(c, st);
 }
 
 /* Room for the next chunk: no more than what can come; 0: none now. */
@@ -136,10 +147,8 @@ static void *take_room(struct request *r, size_t *len)
 	struct upload_state *st = upload_state(r);
 	size_t room;
 
-	if (!st->chunk && st->spare) {
-		st->chunk = st->spare;
-		st->spare = NULL;
-	}
+	if (!st->chunk)
+		st->chunk = spare_take(st);
 	if (!st->chunk) {
 		room = room_for(r);
 		if (!room)
