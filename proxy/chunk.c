@@ -21,7 +21,7 @@ struct chunk {
 	struct flow *flow; /* keeps the partial open */
 	struct partial *partial;
 	uint64_t off;
-	size_t len, room;
+	size_t len, want, room; /* it goes once it has what it wants */
 	enum err err;
 	struct why why;
 	uint8_t *bytes;
@@ -46,15 +46,16 @@ static struct chunk *chunk_alloc(struct flights *all, size_t room)
 	return c;
 }
 
-static struct chunk *chunk_new(struct flight *f, uint64_t off, size_t room)
+static struct chunk *chunk_new(struct flight *f, uint64_t off, size_t want)
 {
-	struct chunk *c = chunk_alloc(f->all, room);
+	struct chunk *c = chunk_alloc(f->all, want);
 
 	c->all = f->all;
 	c->flow = flow_ref(f->flow);
 	c->partial = f->partial;
 	c->off = off;
 	c->len = 0;
+	c->want = want;
 	c->err = ERR_OK;
 	f->queued += c->room;
 	f->all->queued += c->room;
@@ -106,7 +107,7 @@ bool transfer_must_pause(struct transfer *t, size_t len)
 {
 	struct flight *f = t->flight;
 
-	if (t->chunk && t->chunk->room - t->chunk->len >= len)
+	if (t->chunk && t->chunk->want - t->chunk->len >= len)
 		return false;
 	if (has_room(f, f->conf->cache.memory_fill_bytes))
 		return false;
@@ -226,15 +227,20 @@ void chunk_drop(struct transfer *t)
 
 /* ---- from the network ---- */
 
-/* How large a chunk at t->pos should be: no larger than what can come. */
-static size_t room_for(const struct transfer *t)
+/*
+ * How large a chunk at t->pos should be: no larger than what can come, and up
+ * to where a full one would begin.  Writes that begin and end there have the
+ * page cache in large folios, which are sent with less work.
+ */
+static size_t wanted(const struct transfer *t)
 {
 	uint64_t end = MIN(t->end, t->flight->size);
-	uint64_t room = full_room(t->flight);
+	uint64_t full = full_room(t->flight);
+	uint64_t want = full - t->pos % full;
 
 	if (end > t->pos)
-		room = MIN(room, end - t->pos);
-	return (size_t)room;
+		want = MIN(want, end - t->pos);
+	return (size_t)want;
 }
 
 void transfer_take(struct transfer *t, const uint8_t *buf, size_t len)
@@ -246,16 +252,16 @@ void transfer_take(struct transfer *t, const uint8_t *buf, size_t len)
 		size_t n;
 
 		if (!c) {
-			c = t->chunk = chunk_new(f, t->pos, room_for(t));
+			c = t->chunk = chunk_new(f, t->pos, wanted(t));
 			timer_set(&t->announce, f->conf->fetch.announce_ms);
 		}
-		n = MIN(len, c->room - c->len);
+		n = MIN(len, c->want - c->len);
 		memcpy(c->bytes + c->len, buf, n);
 		c->len += n;
 		t->pos += n;
 		buf += n;
 		len -= n;
-		if (c->len == c->room)
+		if (c->len == c->want)
 			chunk_send(t);
 	}
 }
