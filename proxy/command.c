@@ -4,6 +4,7 @@
 #include "proxy/control_ask.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -101,6 +102,22 @@ bool command_has_data(const char *data)
 			strerror(errno));
 	free(blobs);
 	return found;
+}
+
+bool command_become_owner(const char *data)
+{
+	struct stat st;
+
+	if (geteuid() != 0)
+		return true;
+	if (stat(data, &st) == 0 &&
+	    (st.st_uid == 0 ||
+	     (setgroups(0, NULL) == 0 && setegid(st.st_gid) == 0 &&
+	      seteuid(st.st_uid) == 0)))
+		return true;
+	fprintf(stderr, "entrepot: cannot work as the owner of %s: %s\n", data,
+		strerror(errno));
+	return false;
 }
 
 int command_done(void)

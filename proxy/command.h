@@ -57,6 +57,10 @@ bool command_load(const struct conf_args *args, struct conf **out) MUST_CHECK;
  * whatever folder that is.  False: it has said so on stderr. */
 bool command_has_data(const char *data) MUST_CHECK;
 
+/* Root works on it as its owner: what root makes in it, the daemon could not
+ * open.  False: it cannot, and has said so on stderr. */
+bool command_become_owner(const char *data) MUST_CHECK;
+
 /* Have the running daemon do it, and print what it says.  Its exit status. */
 int command_ask(const struct conf *conf, unsigned n_words,
 		const char *const *words);

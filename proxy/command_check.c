@@ -25,7 +25,7 @@ static int check(const struct conf *conf, bool rehash)
 	struct why why;
 	uint64_t found;
 
-	if (!command_has_data(conf->data))
+	if (!command_has_data(conf->data) || !command_become_owner(conf->data))
 		return EXIT_FAILED;
 	if (cache_open(&opt, &cache, &why) != ERR_OK) {
 		fprintf(stderr, "entrepot: %s\n", why.text);

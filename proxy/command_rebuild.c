@@ -6,9 +6,6 @@
 #include "cache/journal.h"
 #include "proxy/command.h"
 
-#include <errno.h>
-#include <grp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* A line that is written over, where somebody looks on. */
@@ -28,23 +25,6 @@ static void show(void *arg, uint64_t done, uint64_t of)
 static void print_finding(void *arg UNUSED, const char *finding)
 {
 	printf("%s\n", finding);
-}
-
-/* What root makes in it, the daemon could not open. */
-static bool become_owner(const char *data)
-{
-	struct stat st;
-
-	if (geteuid() != 0)
-		return true;
-	if (stat(data, &st) == 0 &&
-	    (st.st_uid == 0 ||
-	     (setgroups(0, NULL) == 0 && setegid(st.st_gid) == 0 &&
-	      seteuid(st.st_uid) == 0)))
-		return true;
-	fprintf(stderr, "entrepot: cannot work as the owner of %s: %s\n", data,
-		strerror(errno));
-	return false;
 }
 
 static int failed(bool shown, const struct why *why)
@@ -89,7 +69,7 @@ static int rebuild(const struct conf *conf, bool journal, bool rehash)
 	    .max_open_blobs = 16,
 	};
 
-	if (!command_has_data(conf->data) || !become_owner(conf->data))
+	if (!command_has_data(conf->data) || !command_become_owner(conf->data))
 		return EXIT_FAILED;
 	return journal ? rebuild_journal(conf, &opt)
 		       : rebuild_index(conf, &opt, rehash);

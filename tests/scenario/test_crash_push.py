@@ -495,7 +495,7 @@ def test_each_of_index_and_journal_comes_from_the_other(new_entrepot):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="files of another user")
-def test_what_root_rebuilds_is_its_owners(new_entrepot):
+def test_what_root_rebuilds_or_checks_is_its_owners(new_entrepot):
     """Or the daemon could not open it."""
     daemon, _ = pushed(new_entrepot)
     folder = Path(tempfile.mkdtemp())
@@ -504,9 +504,10 @@ def test_what_root_rebuilds_is_its_owners(new_entrepot):
         data = shutil.copytree(daemon.data, folder / "data")
         for path in [data, *data.rglob("*")]:
             os.chown(path, 65534, 65534)
-        for what in [], ["journal"]:
+        (data / "index" / "lock.mdb").unlink()
+        for what in ["check"], ["rebuild"], ["rebuild", "journal"]:
             # Nobody may trace what has changed its user: no leaks are sought.
-            subprocess.run([BINARY, "rebuild", "--data", data, *what],
+            subprocess.run([BINARY, *what, "--data", data],
                            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
                            check=True, timeout=20 * client.SLOW)
         assert {path.stat().st_uid for path in data.rglob("*")} == {65534}
