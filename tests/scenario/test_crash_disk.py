@@ -125,9 +125,10 @@ def test_sync_that_fails_throws_the_partial_away(up, new_entrepot, action):
     daemon = break_off(new_entrepot, up, world, f"partial_sync:1:{action}")
     wait_until(lambda: happened(daemon, "partial_sync", action), 5)
     wait_until(lambda: not daemon.partials(), 5)
-    assert len(reasons(daemon, action)) == 1
+    wait_until(lambda: reasons(daemon, action), 5)
     world.pull(daemon)
     assert up.bytes_sent(world.large.digest) == world.large.size
+    assert len(reasons(daemon, action)) == 1
     crash.check_kept(daemon, world)
 
 
