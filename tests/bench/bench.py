@@ -26,7 +26,7 @@ import servers
 from pushes import Pushes
 from servers import load, load_start
 
-from content import make_blob, make_image
+from content import OCI_MANIFEST, make_blob, make_image
 from daemon import Config, Daemon
 from httpd import Pace
 from upstream import Upstream
@@ -35,7 +35,39 @@ MIB = 1 << 20
 BLOB = 256 * MIB
 CAP = 100e6  # bytes per second of the upstream, where it is capped
 
+# Where two servers are as fast as each other, the luck of one process (where
+# its memory lies, which core it has) is more than what divides them: each
+# round has this many new ones.
+LIVES = 4
+
 median = statistics.median
+
+
+class Pairs:
+    """Figures of subjects that were measured one right after the other: what
+    the machine does meanwhile is in both, and not in their ratio."""
+
+    def __init__(self):
+        self.figures = {}
+
+    def add(self, name, figure):
+        self.figures.setdefault(name, []).append(figure)
+
+    def median(self, name):
+        return median(self.figures[name])
+
+    def _ratios(self, one, other):
+        return [a / b for a, b in zip(self.figures[one], self.figures[other],
+                                      strict=True)]
+
+    def ratio(self, one, other):
+        """The median of the pairs' ratios."""
+        return median(self._ratios(one, other))
+
+    def spread(self, one, other):
+        """Where the middle half of the pairs' ratios lies."""
+        low, _, high = statistics.quantiles(self._ratios(one, other), n=4)
+        return f"{low:.2f}-{high:.2f}"
 
 
 class Bench(Pushes):
@@ -50,7 +82,7 @@ class Bench(Pushes):
     def row(self, what, figure, bound, met):
         self.table.append((what, figure, bound, met))
         mark = {True: "met", False: "MISSED", None: ""}[met]
-        print(f"  {what:<58} {figure:<34} {bound:<16} {mark}", flush=True)
+        print(f"  {what:<58} {figure:<38} {bound:<16} {mark}", flush=True)
 
     def note(self, text):
         print(f"  {text}", flush=True)
@@ -100,44 +132,55 @@ class Bench(Pushes):
         path = f"/v2/library/warm/blobs/{blob.digest}"
         ours.get("/v2/library/warm/manifests/1")
         load(ours.port, path, requests=1)
-        load(ours.port, path, requests=1)
         # The same file: how it was written decides how its pages lie.
         file, = [p for p in ours.data.glob("blobs/**/*")
                  if p.is_file() and p.stat().st_size == BLOB]
-        nginx = servers.nginx(self.folder / "nginx-blob", file.parent)
-        self.nginx_path = "/" + file.name
+        rows = ((1, 1.0), (8, 1.0), (64, 0.9))
+        pairs = {connections: Pairs() for connections, _ in rows}
         try:
-            for connections, bound in ((1, 1.0), (8, 1.0), (64, 0.9)):
-                self._blob_row(ours, nginx, path, connections, bound)
+            for i in range(self.rounds * LIVES):
+                nginx = servers.nginx(self.folder / f"nginx-blob-{i}",
+                                      file.parent)
+                try:
+                    for connections, _ in self.shuffled(rows):
+                        self._blob_pair(pairs[connections], connections,
+                                        (ours, path),
+                                        (nginx, "/" + file.name))
+                finally:
+                    nginx.stop()
+                ours.stop()
+                ours.start()
         finally:
             ours.stop()
-            nginx.stop()
             up.stop()
+        for connections, bound in rows:
+            self._blob_row(pairs[connections], connections, bound)
 
-    def _blob_row(self, ours, nginx, path, connections, bound):
-        speed = {"ours": [], "nginx": []}
-        cpu = {"ours": [], "nginx": []}
-        for _ in range(self.rounds * 2):
-            for name, port, pid, target in self.shuffled((
-                    ("ours", ours.port, ours.pid, path),
-                    ("nginx", nginx.port, nginx.pid, self.nginx_path))):
-                before = servers.cpu_seconds(pid)
-                got = load(port, target, connections=connections, seconds=1.5)
-                assert not got["failed"], got
-                speed[name].append(got["bytes"] / MIB / got["seconds"])
-                cpu[name].append((servers.cpu_seconds(pid) - before) /
-                                 (got["bytes"] / (1 << 30)))
-        ratio = median(speed["ours"]) / median(speed["nginx"])
-        spent = median(cpu["ours"]) / median(cpu["nginx"])
+    def _blob_pair(self, pairs, connections, ours, nginx):
+        for name, (server, path) in self.shuffled((("ours", ours),
+                                                   ("nginx", nginx))):
+            load(server.port, path, connections=connections, requests=1)
+            before = servers.cpu_seconds(server.pid)
+            got = load(server.port, path, connections=connections, seconds=1)
+            assert not got["failed"], got
+            pairs.add(name, got["bytes"] / MIB / got["seconds"])
+            pairs.add(f"{name}'s CPU",
+                      (servers.cpu_seconds(server.pid) - before) /
+                      (got["bytes"] / (1 << 30)))
+
+    def _blob_row(self, pairs, connections, bound):
+        ratio = pairs.ratio("ours", "nginx")
         self.row(f"warm 256 MiB blob, {connections} connections",
-                 f"{median(speed['ours']):.0f} MiB/s, {ratio:.2f} x nginx",
+                 f"{pairs.median('ours'):.0f} MiB/s, {ratio:.2f} x nginx "
+                 f"({pairs.spread('ours', 'nginx')})",
                  f">= {bound:.1f}", ratio >= bound)
+        spent = pairs.ratio("ours's CPU", "nginx's CPU")
         self.row("  CPU seconds per GiB",
-                 f"{median(cpu['ours']):.2f}, {spent:.2f} x nginx",
+                 f"""{pairs.median("ours's CPU"):.2f}, {spent:.2f} x nginx""",
                  "<= 1.1", spent <= 1.1)
 
     def manifest(self):
-        """A warm manifest by digest and by tag, 64 connections, wrk."""
+        """A warm manifest by digest and by tag, 64 connections."""
         up = self.upstream()
         image = make_image([make_blob(1000, "m")], "m", pad=1500)
         up.put_image("library/m", "1", image)
@@ -145,35 +188,45 @@ class Bench(Pushes):
         root.mkdir()
         (root / "manifest").write_bytes(image.data)
         ours = self.daemon("manifest", up)
-        nginx = servers.nginx(self.folder / "nginx-m", root)
         peer = servers.docker_registry(self.folder / "registry-m")
         push_image(peer.port, "m", "1", image)
         ours.get("/v2/library/m/manifests/1")
-        rate = {}
-        subjects = (
-            ("digest", ours.port, f"/v2/library/m/manifests/{image.digest}"),
-            ("tag", ours.port, "/v2/library/m/manifests/1"),
-            ("nginx", nginx.port, "/manifest"),
-            ("registry", peer.port, f"/v2/m/manifests/{image.digest}"))
+        pairs = Pairs()
         try:
-            for _ in range(self.rounds):
-                for name, port, path in self.shuffled(subjects):
-                    rate.setdefault(name, []).append(wrk(port, path)[0])
+            for i in range(self.rounds * LIVES // 2):
+                nginx = servers.nginx(self.folder / f"nginx-m-{i}", root)
+                for name, port, path in self.shuffled((
+                        ("digest", ours.port,
+                         f"/v2/library/m/manifests/{image.digest}"),
+                        ("tag", ours.port, "/v2/library/m/manifests/1"),
+                        ("nginx", nginx.port, "/manifest"),
+                        ("registry", peer.port,
+                         f"/v2/m/manifests/{image.digest}"))):
+                    # wrk spends more on a request than what it asks.
+                    got = load(port, path, connections=64, seconds=1,
+                               header=f"Accept: {OCI_MANIFEST}")
+                    assert not got["failed"], got
+                    pairs.add(name, got["requests"] / got["seconds"])
+                nginx.stop()
+                ours.stop()
+                ours.start()
         finally:
-            for one in (ours, nginx, peer, up):
+            for one in (ours, peer, up):
                 one.stop()
-        rate = {name: median(values) for name, values in rate.items()}
-        ratio = rate["digest"] / rate["nginx"]
+        rate = pairs.median
+        ratio = pairs.ratio("digest", "nginx")
         self.row(f"warm manifest by digest ({len(image.data)} bytes)",
-                 f"{rate['digest']:.0f}/s, {ratio:.2f} x nginx", ">= 1.0",
+                 f"{rate('digest'):.0f}/s, {ratio:.2f} x nginx "
+                 f"({pairs.spread('digest', 'nginx')})", ">= 1.0",
                  ratio >= 1.0)
-        ratio = rate["digest"] / rate["registry"]
+        ratio = pairs.ratio("digest", "registry")
         self.row("  beside docker-registry",
-                 f"{rate['registry']:.0f}/s, {ratio:.0f} x", ">= 20",
+                 f"{rate('registry'):.0f}/s, {ratio:.0f} x", ">= 20",
                  ratio >= 20)
-        ratio = rate["tag"] / rate["digest"]
+        ratio = pairs.ratio("tag", "digest")
         self.row("warm manifest by tag, within its check period",
-                 f"{rate['tag']:.0f}/s, {ratio:.2f} x by digest", ">= 0.9",
+                 f"{rate('tag'):.0f}/s, {ratio:.2f} x by digest "
+                 f"({pairs.spread('tag', 'digest')})", ">= 0.9",
                  ratio >= 0.9)
 
     def p99(self):
