@@ -144,6 +144,10 @@ enum err index_walk(struct index_txn *txn, enum index_table table,
 		    struct slice prefix, struct slice from, index_walk_cb *cb,
 		    void *arg) MUST_CHECK;
 
+/* A row whose bytes are right and mean nothing to who walked over it counts as
+ * corrupt too; one of a NULL payload did already.  Any thread. */
+void index_note_undecodable(struct index_txn *txn, struct slice payload);
+
 /* Rows of a table, without counting them; 0 if the transaction has failed. */
 uint64_t index_rows(struct index_txn *txn, enum index_table table);
 

@@ -39,6 +39,12 @@ static bool unpack(struct index *ix, const MDB_val *val, struct slice *payload)
 	return false;
 }
 
+void index_note_undecodable(struct index_txn *txn, struct slice payload)
+{
+	if (payload.ptr)
+		atomic_fetch_add(&txn->ix->corrupt_rows, 1);
+}
+
 /*
  * A copy, always: `payload` may point into the very page that LMDB is about
  * to rearrange for it.

@@ -36,6 +36,14 @@ static enum err damage(struct reader *rd, const char *fmt, ...)
 
 /* ---- frames ---- */
 
+/* A snapshot's has no sequence. */
+static enum err bad_record(struct reader *rd, const char *path, uint64_t seq)
+{
+	if (!seq)
+		return damage(rd, "%s has a record that cannot be read", path);
+	return damage(rd, "record %" PRIu64 " in %s cannot be read", seq, path);
+}
+
 static enum err give(struct reader *rd, const char *path, uint64_t seq,
 		     struct slice payload)
 {
@@ -49,7 +57,7 @@ static enum err give(struct reader *rd, const char *path, uint64_t seq,
 		    "one",
 		    path, payload.ptr[0], JOURNAL_ENTRY_VERSION);
 	if (journal_entry_decode(payload.ptr, payload.len, &e) != ERR_OK)
-		return damage(rd, "%s has a record that is none", path);
+		return bad_record(rd, path, seq);
 	return rd->r->cb(rd->r->arg, seq, &e);
 }
 
@@ -69,6 +77,8 @@ static enum err give_records(struct reader *rd, const char *path,
 		if (!seq || seq >= rd->next)
 			err = give(rd, path, seq, payload);
 	}
+	if (err == ERR_OK && records.len)
+		err = damage(rd, "%s has a frame of more than it says", path);
 	return err;
 }
 

@@ -291,19 +291,27 @@ static uint64_t corrupt_rows(struct journal *j)
 
 /* The next page.  ERR_NOT_FOUND: all are written.  ERR_CORRUPT: the index has
  * lost what the logs still have, and they may not go. */
-static enum err next_page(struct journal *j)
+static enum err next_page(struct journal *j, struct why *why)
 {
 	uint64_t corrupt = corrupt_rows(j);
 	struct snapshot *s = j->snapshot;
 	struct index_txn *txn = index_read(j->c->index);
 	enum err err = fill(s, txn);
+	int error;
 
 	index_read_end(txn);
 	if (corrupt_rows(j) != corrupt)
-		return ERR_CORRUPT;
+		err = ERR_CORRUPT;
+	if (err == ERR_CORRUPT)
+		return why_set(why, err,
+			       "a row of the index cannot be read, and a "
+			       "journal made from it would lack it; 'entrepot "
+			       "rebuild' makes another index, of all that the "
+			       "journal has");
 	if (err != ERR_OK)
-		return err;
-	return write_page(s) ? ERR_IO : ERR_OK;
+		return why_set(why, err, "the index cannot be read");
+	error = write_page(s);
+	return error ? store_error(why, error, "write", UNNAMED) : ERR_OK;
 }
 
 bool journal_snapshot_step(struct journal *j)
@@ -317,7 +325,7 @@ bool journal_snapshot_step(struct journal *j)
 	}
 	if (j->snapshot->fd < 0)
 		return failed(j);
-	err = next_page(j);
+	err = next_page(j, NULL);
 	if (err == ERR_OK)
 		return true;
 	if (err != ERR_NOT_FOUND || complete(j) != 0)
@@ -335,16 +343,12 @@ enum err snapshot_make(struct journal *j, struct why *why)
 	if (j->snapshot->fd < 0)
 		err = store_error(why, errno, "make", UNNAMED);
 	while (err == ERR_OK)
-		err = next_page(j);
+		err = next_page(j, why);
 	if (err == ERR_NOT_FOUND) {
 		int error = complete(j);
 
 		err =
 		    error ? store_error(why, error, "write", UNNAMED) : ERR_OK;
-	} else if (j->snapshot->fd >= 0) {
-		err = why_set(why, err,
-			      "a snapshot of the index cannot be made: %s",
-			      err_name(err));
 	}
 	if (err == ERR_OK)
 		snapshot_free(j);

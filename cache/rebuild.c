@@ -345,6 +345,20 @@ static void ignore(void *arg UNUSED, const char *finding UNUSED)
 {
 }
 
+static enum err pass_over(void *arg UNUSED, uint64_t seq UNUSED,
+			  const struct journal_entry *e UNUSED)
+{
+	return ERR_OK;
+}
+
+/* Before hours go into the files: what a newer program wrote is not for us. */
+static enum err check_version(struct cache *c, struct why *why)
+{
+	struct journal_replaying r = {.cb = pass_over, .damage = ignore};
+
+	return journal_replay(c, &r, why);
+}
+
 enum err cache_rebuild(const struct cache_options *opt, bool rehash,
 		       void (*progress)(void *arg, uint64_t done, uint64_t of),
 		       cache_check_cb *finding, void *arg, struct why *why)
@@ -360,6 +374,8 @@ enum err cache_rebuild(const struct cache_options *opt, bool rehash,
 	char *dir = NULL;
 	enum err err = cache_open_folder(opt, &f.c, why);
 
+	if (err == ERR_OK)
+		err = check_version(f.c, why);
 	if (err == ERR_OK)
 		err = clear_unfinished(f.c, why);
 	if (err == ERR_OK) {

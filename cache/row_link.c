@@ -83,6 +83,7 @@ void link_del(struct index_txn *txn, uint64_t repo, const struct digest *dg)
 }
 
 struct link_walk {
+	struct index_txn *txn;
 	const struct digest *last; /* or NULL */
 	link_walk_cb *cb;
 	void *arg;
@@ -96,8 +97,10 @@ static bool link_row(void *arg, struct slice key, struct slice payload)
 	uint64_t repo;
 
 	if (!key_take_u64(&key, &repo) || !key_take_digest(&key, &dg) ||
-	    decode_link(payload, &row) != ERR_OK)
+	    decode_link(payload, &row) != ERR_OK) {
+		index_note_undecodable(w->txn, payload);
 		return true;
+	}
 	if (w->last && digest_equal(&dg, w->last))
 		return true;
 	return w->cb(w->arg, &dg, &row);
@@ -106,7 +109,7 @@ static bool link_row(void *arg, struct slice key, struct slice payload)
 enum err link_walk(struct index_txn *txn, uint64_t repo,
 		   const struct digest *last, link_walk_cb *cb, void *arg)
 {
-	struct link_walk w = {last, cb, arg};
+	struct link_walk w = {txn, last, cb, arg};
 	struct slice from = slice_of(NULL, 0);
 	struct key prefix, after;
 

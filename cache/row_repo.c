@@ -180,6 +180,7 @@ enum err repo_ensure(struct index_txn *txn, const char *host, const char *name,
 /* ---- in order ---- */
 
 struct repo_walking {
+	struct index_txn *txn;
 	struct slice after; /* a whole key; none if empty */
 	repo_walk_cb *cb;
 	void *arg;
@@ -196,8 +197,10 @@ static bool walk_row(void *arg, struct slice key, struct slice payload)
 	if (key.len == w->after.len &&
 	    memcmp(key.ptr, w->after.ptr, key.len) == 0)
 		return true;
-	if (!nul || decode_id(payload, &id) != ERR_OK)
+	if (!nul || decode_id(payload, &id) != ERR_OK) {
+		index_note_undecodable(w->txn, payload);
 		return true;
+	}
 	name = slice_of(nul + 1, key.len - (size_t)(nul + 1 - key.ptr));
 	return w->cb(w->arg, (const char *)key.ptr, name, id);
 }
@@ -205,7 +208,7 @@ static bool walk_row(void *arg, struct slice key, struct slice payload)
 enum err repo_walk(struct index_txn *txn, const char *host, const char *name,
 		   repo_walk_cb *cb, void *arg)
 {
-	struct repo_walking w = {.cb = cb, .arg = arg};
+	struct repo_walking w = {.txn = txn, .cb = cb, .arg = arg};
 	struct slice none = slice_of(NULL, 0);
 	struct key k;
 
@@ -241,7 +244,7 @@ static enum err next_in(struct index_txn *txn, enum index_table table,
 			uint64_t *id)
 {
 	struct next n = {.out = out, .id = id};
-	struct repo_walking w = {.cb = take_next, .arg = &n};
+	struct repo_walking w = {.txn = txn, .cb = take_next, .arg = &n};
 	struct key prefix, from;
 	enum err err;
 

@@ -145,6 +145,7 @@ void tag_del(struct index_txn *txn, uint64_t repo, const char *tag,
 /* ---- listing ---- */
 
 struct tag_walk {
+	struct index_txn *txn;
 	struct slice after; /* a whole key; none if empty */
 	tag_walk_cb *cb;
 	void *arg;
@@ -160,8 +161,10 @@ static bool tag_row(void *arg, struct slice key, struct slice payload)
 	if (key.len == w->after.len &&
 	    memcmp(key.ptr, w->after.ptr, key.len) == 0)
 		return true;
-	if (!key_take_u64(&tag, &repo) || decode(payload, &row) != ERR_OK)
+	if (!key_take_u64(&tag, &repo) || decode(payload, &row) != ERR_OK) {
+		index_note_undecodable(w->txn, payload);
 		return true;
+	}
 	return w->cb(w->arg, (const char *)tag.ptr, tag.len, &row);
 }
 
@@ -170,7 +173,7 @@ static bool tag_row(void *arg, struct slice key, struct slice payload)
 enum err tag_walk(struct index_txn *txn, uint64_t repo, const char *last,
 		  tag_walk_cb *cb, void *arg)
 {
-	struct tag_walk w = {.cb = cb, .arg = arg};
+	struct tag_walk w = {.txn = txn, .cb = cb, .arg = arg};
 	struct key prefix, after;
 
 	tag_key(&prefix, repo, "", 0);

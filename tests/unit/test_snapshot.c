@@ -117,6 +117,81 @@ static void snapshot_of_less_than_all_is_not_made(void)
 	close_cache(&c);
 }
 
+/* Right bytes, which mean nothing: as of a newer program's row. */
+static enum err make_tag_unreadable(struct index_txn *txn, void *arg UNUSED)
+{
+	struct key k;
+	uint64_t id;
+	enum err err = repo_id(txn, "", REPO, &id);
+
+	key_start(&k);
+	key_u64(&k, id);
+	key_bytes(&k, "t7", 2);
+	if (err == ERR_OK)
+		index_put(txn, TABLE_TAG, key_slice(&k), test_text("\2rot"));
+	return err;
+}
+
+/* One bit of a value in the index's file, which LMDB does not look at. */
+static void rot_in_index(const char *text)
+{
+	char *path = in_data("index/data.mdb"), *bytes, *at;
+	unsigned hits = 0;
+	size_t len;
+
+	bytes = read_whole(path, &len);
+	at = bytes;
+	while (
+	    (at = memmem(at, (size_t)(bytes + len - at), text, strlen(text)))) {
+		spoil_at(path, at++ - bytes);
+		hits++;
+	}
+	CHECK(hits);
+	free(bytes);
+	free(path);
+}
+
+/* The journal has what the index cannot read: it stays, and the index can be
+ * made again from it. */
+static void expect_the_logs_stay(void)
+{
+	char *log, *unnamed = in_data("journal/snapshot.new");
+	struct why why = {""};
+
+	take_snapshot();
+	cache_close(&c);
+	log = journal_file(".log");
+	CHECK(renew(&why) == ERR_CORRUPT);
+	CHECK(strstr(why.text, "a row of the index") &&
+	      strstr(why.text, "'entrepot rebuild'"));
+	CHECK(beside("journal.lost-") == 0);
+	CHECK(access(unnamed, F_OK) != 0 && access(log, F_OK) == 0);
+	expect_rebuilt(true);
+	CHECK(count_tags(10) == 10);
+	expect_it_goes_on();
+	free(log);
+	free(unnamed);
+	close_cache(&c);
+}
+
+static void row_that_means_nothing_keeps_the_logs(void)
+{
+	c = open_cache(64 * 1024);
+	push_many_tags(10);
+	CHECK(test_write(c->index, make_tag_unreadable, NULL) == ERR_OK);
+	expect_the_logs_stay();
+}
+
+static void row_that_has_rotted_keeps_the_logs(void)
+{
+	c = open_cache(64 * 1024);
+	push_many_tags(10);
+	cache_close(&c);
+	rot_in_index("application/vnd.oci.image.manifest.v1+json");
+	open_again();
+	expect_the_logs_stay();
+}
+
 static enum err note_order(void *arg, uint64_t seq,
 			   const struct journal_entry *e)
 {
@@ -200,6 +275,8 @@ int main(void)
 	RUN(damaged_snapshot_is_read_around);
 	RUN(snapshot_that_ends_early_is_told);
 	RUN(snapshot_of_less_than_all_is_not_made);
+	RUN(row_that_means_nothing_keeps_the_logs);
+	RUN(row_that_has_rotted_keeps_the_logs);
 	RUN(snapshot_has_its_sequence_when_it_is_whole);
 	RUN(name_that_was_released_during_a_snapshot);
 	return unit_done();
