@@ -109,6 +109,12 @@ uint64_t now_us(void);
 uint64_t wall_s(void);
 uint64_t wall_ms(void);
 
+/* What a noun ends in behind the number n: "1 blob", "2 blobs". */
+static inline const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 /* Big-endian integers in keys and records. */
 static inline void put_be16(uint8_t *p, uint16_t v)
 {

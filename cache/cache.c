@@ -102,8 +102,10 @@ static enum err locked_by(struct cache *c, struct why *why)
 
 	pid[n > 0 ? n : 0] = '\0';
 	pid[strcspn(pid, "\n")] = '\0';
-	return why_set(why, ERR_BUSY, "%s is in use by process %s", c->data,
-		       *pid ? pid : "(unknown)");
+	return why_set(why, ERR_BUSY,
+		       "%s is in use by process %s; stop that one, or give "
+		       "another folder (--data, \"data\")",
+		       c->data, *pid ? pid : "(unknown)");
 }
 
 static enum err take_lock(struct cache *c, struct why *why)

@@ -266,9 +266,11 @@ static enum err release_apply(struct index_txn *txn, struct hosted_change *hc)
 	if (n.manifests + n.blobs)
 		return why_set(
 		    &hc->ch.why, ERR_BUSY,
-		    "%s holds %s%u manifests and %u blobs", hc->ch.name,
+		    "%s holds %s%u manifest%s and %u blob%s; delete those "
+		    "first",
+		    hc->ch.name,
 		    n.manifests + n.blobs == COUNT_MAX ? "at least " : "",
-		    n.manifests, n.blobs);
+		    n.manifests, plural(n.manifests), n.blobs, plural(n.blobs));
 	repo_del(txn, &repo);
 	journal_note(txn, &e);
 	return ERR_OK;

@@ -189,6 +189,9 @@ enum err index_submit_wait(struct index *ix, struct index_op *op)
 
 /* ---- opening and closing ---- */
 
+/* Of an index that cannot be read. */
+#define MENDS "; 'entrepot rebuild' makes another one"
+
 static enum err open_error(const struct index *ix, int rc, struct why *why)
 {
 	enum err err;
@@ -198,8 +201,8 @@ static enum err open_error(const struct index *ix, int rc, struct why *why)
 		err = ERR_CORRUPT;
 	else
 		err = classify(ix, rc);
-	return why_set(why, err, "cannot open the index in %s: %s", ix->dir,
-		       mdb_strerror(rc));
+	return why_set(why, err, "cannot open the index in %s: %s%s", ix->dir,
+		       mdb_strerror(rc), err == ERR_CORRUPT ? MENDS : "");
 }
 
 static unsigned max_readers(const struct index *ix)
@@ -227,30 +230,44 @@ static int open_env(struct index *ix)
 	return rc;
 }
 
+static enum err other_format(const struct index *ix, uint32_t found,
+			     struct why *why)
+{
+	if (found > FORMAT)
+		return why_set(why, ERR_CORRUPT,
+			       "the index in %s was written by a newer "
+			       "entrepot (it has version %" PRIu32
+			       ", this one knows %d): run that one",
+			       ix->dir, found, FORMAT);
+	return why_set(why, ERR_CORRUPT,
+		       "the index in %s has version %" PRIu32
+		       ", and this entrepot knows %d" MENDS,
+		       ix->dir, found, FORMAT);
+}
+
 static enum err check_format(struct index_txn *txn, struct why *why)
 {
 	static const char name[] = "version";
 	struct slice key = slice_of(name, sizeof(name) - 1), payload;
 	uint8_t format[4];
+	uint32_t found;
 
 	switch (index_get(txn, TABLE_META, key, &payload)) {
 	case ERR_OK:
-		if (payload.len == 4 && get_be32(payload.ptr) == FORMAT)
+		found = payload.len == 4 ? get_be32(payload.ptr) : 0;
+		if (found == FORMAT)
 			return ERR_OK;
-		if (payload.len != 4 || get_be32(payload.ptr) != FORMAT - 1 ||
-		    !txn->ix->opt.upgrade)
-			return why_set(why, ERR_CORRUPT,
-				       "the index in %s is of another version "
-				       "than %d",
-				       txn->ix->dir, FORMAT);
+		if (found != FORMAT - 1 || !txn->ix->opt.upgrade)
+			return other_format(txn->ix, found, why);
 		txn->ix->opt.upgrade(txn);
 		break;
 	case ERR_NOT_FOUND:
 		break;
 	default:
-		return why_set(why, ERR_CORRUPT,
-			       "the index in %s does not tell its version",
-			       txn->ix->dir);
+		return why_set(
+		    why, ERR_CORRUPT,
+		    "the index in %s does not tell its version" MENDS,
+		    txn->ix->dir);
 	}
 	put_be32(format, FORMAT);
 	index_put(txn, TABLE_META, key, slice_of(format, 4));

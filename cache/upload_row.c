@@ -33,10 +33,10 @@ static void free_op(struct index_op *op, enum err err UNUSED)
 static enum err too_many(uint64_t max, struct why *why)
 {
 	return why_set(why, ERR_LIMITED,
-		       "there are %" PRIu64 " unfinished uploads, as many as "
-		       "\"uploads.max\" allows; \"uploads.expire\" says how "
-		       "long each may stay",
-		       max);
+		       "\"uploads.max\" allows %" PRIu64
+		       " unfinished upload%s, and so many there are; "
+		       "\"uploads.expire\" says how long each may stay",
+		       max, plural(max));
 }
 
 static enum err finish(struct cache *c, struct row_op *STEALS r,

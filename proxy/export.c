@@ -23,7 +23,8 @@ static void progress(struct long_work *w, uint64_t *done, uint64_t *of,
 
 	*done = ex->bytes / MIB;
 	*of = ex->begun ? ex->bytes_in_all / MIB : 0;
-	snprintf(text, size, "MiB, %zu images", ex->n_entries);
+	snprintf(text, size, "MiB, %zu image%s", ex->n_entries,
+		 plural(ex->n_entries));
 }
 
 static bool is_whole(struct long_work *w, char *last, size_t size)
@@ -35,9 +36,9 @@ static bool is_whole(struct long_work *w, char *last, size_t size)
 		snprintf(last, size, "%s", ex->why.text);
 	else if (ex->failed)
 		snprintf(last, size,
-			 "%" PRIu64 " things failed; what is printed above "
+			 "%" PRIu64 " thing%s failed; what is printed above "
 			 "names them, and nothing is written",
-			 ex->failed);
+			 ex->failed, plural(ex->failed));
 	return ex->finished && !ex->broken && !ex->failed;
 }
 

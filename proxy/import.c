@@ -76,9 +76,11 @@ static bool is_whole(struct long_work *w, char *last, size_t size)
 			     : "");
 	else if (im->left + im->failed)
 		snprintf(last, size,
-			 "%" PRIu64 " repositories were left, %" PRIu64
-			 " things failed; what is printed above names them",
-			 im->left, im->failed);
+			 "%" PRIu64 " %s left, %" PRIu64
+			 " thing%s failed; what is printed above names them",
+			 im->left,
+			 im->left == 1 ? "repository was" : "repositories were",
+			 im->failed, plural(im->failed));
 	else
 		last[0] = '\0';
 	return !im->broken && im->left + im->failed == 0;
@@ -210,11 +212,13 @@ static void summarise(struct import *im)
 
 	bytes_text(im->bytes, bytes, sizeof(bytes));
 	import_say(im,
-		   "%" PRIu64 " images: %" PRIu64 " blobs linked, %" PRIu64
-		   " copied, %s; %" PRIu64 " pieces were here already, %" PRIu64
-		   " are not there",
-		   im->done_items, im->linked, im->copied, bytes, im->there,
-		   im->missing);
+		   "%" PRIu64 " image%s: %" PRIu64 " blob%s linked, %" PRIu64
+		   " copied, %s; %" PRIu64 " piece%s here already, %" PRIu64
+		   " %s not there",
+		   im->done_items, plural(im->done_items), im->linked,
+		   plural(im->linked), im->copied, bytes, im->there,
+		   im->there == 1 ? " was" : "s were", im->missing,
+		   im->missing == 1 ? "is" : "are");
 }
 
 static bool step(struct long_work *w)

@@ -245,11 +245,12 @@ static void tell_partial(struct import *im, const struct import_frame *f)
 	im->missing += f->missing_blobs + f->missing_manifests;
 	if (f->missing_manifests && !*target(im)->host)
 		import_say(im,
-			   "%s: of the %zu manifests that %.80s names, %zu are "
+			   "%s: of the %zu manifest%s that %.80s names, %zu %s "
 			   "not there",
 			   whole_name(im, name, sizeof(name)),
-			   f->facts.n_children, digest_text(&f->dg, text),
-			   f->missing_manifests);
+			   f->facts.n_children, plural(f->facts.n_children),
+			   digest_text(&f->dg, text), f->missing_manifests,
+			   f->missing_manifests == 1 ? "is" : "are");
 }
 
 static void finish_manifest(struct import *im)

@@ -301,7 +301,7 @@ def test_a_claimed_name_stays_hosted_until_it_is_released(up, new_entrepot,
 
     done = entrepot.command("rm", "--release", "org/app")
     assert done.returncode == 1
-    assert "1 manifests and 2 blobs" in done.stderr
+    assert "1 manifest and 2 blobs; delete those first" in done.stderr
 
     deleted(entrepot, "org/app", manifest(mine))
     for one in mine.blobs:

@@ -837,9 +837,10 @@ static enum err put_version(struct index_txn *txn, void *arg)
 	return ERR_OK;
 }
 
-static void a_newer_index_is_refused(void)
+/* And it is said what to do. */
+static void expect_version_refused(uint8_t last, const char *text)
 {
-	uint8_t version[4] = {0, 0, 0, 99};
+	uint8_t version[4] = {0, 0, 0, last};
 	struct why why = {""};
 	struct index *ix;
 
@@ -848,7 +849,32 @@ static void a_newer_index_is_refused(void)
 	CHECK(test_write(ix, put_version, version) == ERR_OK);
 	close_index(ix);
 	CHECK(try_open(&why) == ERR_CORRUPT);
-	CHECK(strstr(why.text, "version") != NULL);
+	CHECK(strstr(why.text, "version") && strstr(why.text, text));
+	test_dir_remove();
+}
+
+static void another_version_of_an_index_is_refused(void)
+{
+	expect_version_refused(99, "a newer entrepot");
+	expect_version_refused(0, "'entrepot rebuild' makes another one");
+}
+
+static void what_is_no_index_is_refused(void)
+{
+	char *path, *bytes = xcalloc(1, 64 * 1024);
+	struct why why = {""};
+	FILE *f;
+
+	test_dir_make();
+	close_index(open_index());
+	path = test_path("index/data.mdb");
+	f = fopen(path, "r+");
+	CHECK(f && fwrite(bytes, 64 * 1024, 1, f) == 1);
+	fclose(f);
+	CHECK(try_open(&why) == ERR_CORRUPT);
+	CHECK(strstr(why.text, "'entrepot rebuild' makes another one"));
+	free(bytes);
+	free(path);
 	test_dir_remove();
 }
 
@@ -1020,7 +1046,8 @@ int main(void)
 	RUN(an_op_too_big_for_the_map_fails_alone);
 	RUN(a_file_that_is_no_index_is_refused);
 	RUN(a_file_whose_making_was_cut_off_is_made_again);
-	RUN(a_newer_index_is_refused);
+	RUN(another_version_of_an_index_is_refused);
+	RUN(what_is_no_index_is_refused);
 	RUN(a_folder_without_a_parent_is_refused);
 	RUN(what_is_logged_comes_before_its_commit);
 	RUN(a_log_that_finds_no_room_undoes_the_batch);

@@ -59,6 +59,7 @@ static void second_owner_is_told_who_has_it(void)
 	CHECK(!other.c);
 	snprintf(pid, sizeof(pid), "in use by process %ld", (long)getpid());
 	CHECK(strstr(why.text, pid));
+	CHECK(strstr(why.text, "stop that one, or give another folder"));
 	teardown();
 }
 

@@ -944,7 +944,9 @@ static void there_are_no_more_than_there_may_be(void)
 	u = start();
 	upload_close(&u);
 	CHECK(upload_new(t.c, REPO, DIGEST_SHA256, &u, &why) == ERR_LIMITED);
-	CHECK(!u && strstr(why.text, "\"uploads.max\""));
+	CHECK(!u);
+	CHECK(strstr(why.text,
+		     "\"uploads.max\" allows 2 unfinished uploads, and"));
 	CHECK(files_in_uploads() == 2);
 	u = open_again(id);
 	upload_cancel(&u);
@@ -953,6 +955,8 @@ static void there_are_no_more_than_there_may_be(void)
 	/* A lower bound takes nothing away. */
 	uploads_set_max(t.c, 1);
 	CHECK(files_in_uploads() == 2);
+	CHECK(upload_new(t.c, REPO, DIGEST_SHA256, &u, &why) == ERR_LIMITED);
+	CHECK(strstr(why.text, "allows 1 unfinished upload, and"));
 	uploads_set_max(t.c, 3);
 	u = start();
 	upload_close(&u);
