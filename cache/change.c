@@ -24,9 +24,7 @@ void change_finish(struct change *ch, enum err err)
 	if (err == ERR_OK || ch->why.text[0])
 		; /* nothing to explain, or explained where it failed */
 	else if (err == ERR_NO_SPACE)
-		why_set(&ch->why, err,
-			"the disk has no room for the index to "
-			"grow");
+		why_set(&ch->why, err, INDEX_NO_ROOM);
 	else
 		why_set(&ch->why, err, "the index did not take %s%s%s: %s",
 			ch->host, *ch->host ? "/" : "", ch->name,

@@ -206,6 +206,9 @@ enum err index_submit_wait(struct index *ix, struct index_op *op) MUST_CHECK;
 /* The state of writing, now.  Any thread. */
 enum index_health index_health(struct index *ix);
 
+/* For whoever was answered ERR_NO_SPACE. */
+#define INDEX_NO_ROOM "the disk has no room for the index to grow"
+
 struct index_stats {
 	uint64_t commits, failed, ops, batch_max, corrupt_rows, used_bytes;
 	uint64_t waiting; /* operations submitted and not answered */

@@ -192,7 +192,9 @@ static enum err commit(struct cache *c, struct publishing *pub, bool rows_only,
 	if (rows_only && err == ERR_NOT_FOUND)
 		return why_set(why, ERR_IO, "blob %s was removed meanwhile",
 			       text);
-	if (err != ERR_NO_SPACE && err != ERR_DENIED)
+	if (err == ERR_NO_SPACE)
+		return why_set(why, err, INDEX_NO_ROOM);
+	if (err != ERR_DENIED)
 		err = ERR_IO;
 	return why_set(why, err, "the index does not record blob %s: %s", text,
 		       err_name(err));

@@ -103,6 +103,13 @@ enum err upload_append(struct upload *u, const void *buf, size_t len,
 		       struct why *why) MUST_CHECK;
 
 /*
+ * Before bytes come: does the index take what will be recorded at the end?
+ * ERR_OK costs nothing while its last commit found room; else a commit is
+ * tried.  ERR_NO_SPACE, ERR_IO: not now; the session stands.  Worker.
+ */
+enum err upload_check_index(struct upload *u, struct why *why) MUST_CHECK;
+
+/*
  * A PUT with a body and without Content-Range begins here.  If it breaks off,
  * or its digest is wrong, or we are killed, the session goes back to where it
  * was (clients send the whole body again).  At offset 0 this needs no commit.

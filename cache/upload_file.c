@@ -144,6 +144,15 @@ enum err upload_have_row(struct upload *u, struct why *why)
 	return err;
 }
 
+/* That nothing else is committed meanwhile is no reason to refuse for ever. */
+enum err upload_check_index(struct upload *u, struct why *why)
+{
+	if (index_health(u->c->index) == INDEX_OK || u->lost)
+		return ERR_OK;
+	return u->in_index ? upload_row_touch(u->c, u->claim.id, why)
+			   : upload_have_row(u, why);
+}
+
 /*
  * Most sessions are over in moments, and a commit for the beginning of each
  * would be 2 in 5 of what a small image costs: the file tells of them.  An
@@ -405,7 +414,7 @@ static void close_known(struct upload *u)
 		upload_row_begin_soon(u->c, u->claim.id, &u->row, u->newborn);
 		u->newborn = false;
 	} else if (now_s - u->row.touched_s >= TOUCH_STEP_S) {
-		upload_row_touch(u->c, u->claim.id);
+		(void)!upload_row_touch(u->c, u->claim.id, NULL);
 	}
 }
 

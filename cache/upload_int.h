@@ -96,8 +96,9 @@ enum err upload_row_boot(struct cache *c, const char *id, uint64_t synced,
 /* In the background: at least `synced` bytes are; touched now. */
 void upload_row_mark(struct cache *c, const char *id, uint64_t synced);
 /* Touched now; waits for the commit, so that whoever may expire the session
- * sees it. */
-void upload_row_touch(struct cache *c, const char *id);
+ * sees it.  Errors as above. */
+enum err upload_row_touch(struct cache *c, const char *id,
+			  struct why *why) MUST_CHECK;
 /* Without waiting. */
 void upload_row_drop(struct cache *c, const char *id);
 /* With it. */

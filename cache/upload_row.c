@@ -46,8 +46,10 @@ static enum err finish(struct cache *c, struct row_op *STEALS r,
 
 	if (err == ERR_LIMITED)
 		err = too_many(r->max_rows, why);
+	else if (err == ERR_NO_SPACE)
+		err = why_set(why, err, INDEX_NO_ROOM);
 	else if (err != ERR_OK)
-		err = why_set(why, err == ERR_NO_SPACE ? err : ERR_IO,
+		err = why_set(why, ERR_IO,
 			      "the index does not record upload %s: %s", r->id,
 			      err_name(err));
 	free(r);
@@ -186,13 +188,20 @@ void upload_row_mark(struct cache *c, const char *id, uint64_t synced)
 	index_submit(c->index, &r->op);
 }
 
-void upload_row_touch(struct cache *c, const char *id)
+static enum err touch_apply(struct index_txn *txn, struct index_op *op)
+{
+	enum err err = mark_apply(txn, op);
+
+	return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+enum err upload_row_touch(struct cache *c, const char *id, struct why *why)
 {
 	struct row_op *r = row_op_new(id);
 
-	r->op.apply = mark_apply;
+	r->op.apply = touch_apply;
 	r->row.touched_s = wall_s();
-	(void)!finish(c, r, NULL);
+	return finish(c, r, why);
 }
 
 static enum err drop_apply(struct index_txn *txn, struct index_op *op)

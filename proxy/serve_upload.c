@@ -401,9 +401,11 @@ void upload_start(struct request *r)
 static void take(struct request *r, session_got_cb *cb)
 {
 	struct session_owner owner = owner_of(r);
+	bool for_bytes =
+	    r->head->method != HTTP_DELETE && conn_has_body(r->conn);
 
 	session_take(r->server->uploads, &owner, r->route.ref, r->names.repo,
-		     cb);
+		     for_bytes, cb);
 }
 
 static void start_put(struct request *r)

@@ -168,7 +168,8 @@ void session_grant(struct session_hold *hold)
 /* What nobody has opened yet, nobody has begun to use either: whose it is
  * turns out, and it is owned, in the job that opens it. */
 void session_take(struct upload_sessions *all, const struct session_owner *o,
-		  const char *id, const char *repo, session_got_cb *cb)
+		  const char *id, const char *repo, bool for_bytes,
+		  session_got_cb *cb)
 {
 	struct session_owner before;
 	struct session_hold *hold;
@@ -187,7 +188,7 @@ void session_take(struct upload_sessions *all, const struct session_owner *o,
 	pthread_mutex_unlock(&all->mu);
 	if (lost)
 		send_cut(&before);
-	session_submit_take(hold, repo, cb);
+	session_submit_take(hold, repo, for_bytes, cb);
 }
 
 void session_drop(struct session_hold **holdp)

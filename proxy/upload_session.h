@@ -69,9 +69,12 @@ typedef void session_got_cb(void *object, struct session_hold *hold,
 void session_begin(struct upload_sessions *all, const struct session_owner *o,
 		   const char *repo, enum digest_alg alg, session_got_cb *cb);
 /* Own the session of that id, if it was begun for `repo`; else ERR_NOT_FOUND,
- * and nobody is disturbed.  Owner's loop. */
+ * and nobody is disturbed.  With `for_bytes`, which are not to be sent for
+ * nothing, ERR_NO_SPACE and ERR_IO too if the index takes nothing now.  Owner's
+ * loop. */
 void session_take(struct upload_sessions *all, const struct session_owner *o,
-		  const char *id, const char *repo, session_got_cb *cb);
+		  const char *id, const char *repo, bool for_bytes,
+		  session_got_cb *cb);
 
 /* Of a session that one has a hold of.  Owner's loop. */
 const char *session_id(const struct session_hold *hold);

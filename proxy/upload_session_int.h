@@ -70,7 +70,7 @@ void session_grant(struct session_hold *hold);
 void session_submit_begin(struct session_hold *hold, const char *repo,
 			  enum digest_alg alg, session_got_cb *cb);
 void session_submit_take(struct session_hold *hold, const char *repo,
-			 session_got_cb *cb);
+			 bool for_bytes, session_got_cb *cb);
 /* Back to where a PUT's body began.  On the strand, or the only user. */
 enum err session_go_back(struct session *s, struct why *why) MUST_CHECK;
 

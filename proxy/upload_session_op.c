@@ -17,6 +17,7 @@ struct op {
 	/* what it is about */
 	char *repo;
 	enum digest_alg alg;
+	bool for_bytes; /* OP_TAKE: more are to come */
 	const void *buf;
 	size_t len;
 	struct digest dg;
@@ -83,7 +84,10 @@ static enum err op_take(struct op *op)
 		return not_found(op);
 	if (!op->epoch)
 		session_grant(op->hold);
-	return session_go_back(s, &op->why);
+	err = session_go_back(s, &op->why);
+	if (!err && op->for_bytes)
+		err = upload_check_index(s->upload, &op->why);
+	return err;
 }
 
 static enum err op_mark(struct op *op)
@@ -293,11 +297,12 @@ void session_submit_begin(struct session_hold *hold, const char *repo,
 }
 
 void session_submit_take(struct session_hold *hold, const char *repo,
-			 session_got_cb *cb)
+			 bool for_bytes, session_got_cb *cb)
 {
 	struct op *op = op_new(hold, OP_TAKE);
 
 	op->repo = xstrdup(repo);
+	op->for_bytes = for_bytes;
 	op->got = cb;
 	submit(op);
 }

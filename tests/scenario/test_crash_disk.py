@@ -11,9 +11,12 @@ import shutil
 import pytest
 
 import client
+import content
 import crash
+from content import MIB
 from crash import World, settle
 from daemon import wait_until
+from push import Pusher, check_state, post_put
 
 REASONS = {"enospc": r"No space left on device",
            "eio": r"Input/output error"}
@@ -209,3 +212,28 @@ def test_start_up_that_fails(up, new_entrepot, point, action):
     wait_until(lambda: kept_after_pull(daemon, world), 5)
     heal(daemon)
     crash.check_kept(daemon, world)
+
+
+def test_full_index_says_so_before_the_bytes(new_entrepot):
+    """Who has begun before it was full is not left to send all for nothing."""
+    daemon = new_entrepot(None, {"default_upstream": None}, start=False)
+    daemon.may_leave_partials = True
+    crash.arm(daemon, "index_commit:1+:enospc")
+    daemon.start()
+    blob = content.make_blob(4 * MIB)
+    small = content.make_blob(1000)
+    pusher = Pusher(daemon)
+    wheres = [pusher.begin() for _ in range(2)]
+    answer = pusher.put(wheres.pop(), small.digest, small.data)
+    assert answer.status == 507, answer
+    said = answer.message
+    assert "no room for the index" in said
+    for answer in (Pusher(daemon).patch(wheres[0], blob.data),
+                   Pusher(daemon).put(wheres[0], blob.digest, blob.data),
+                   Pusher(daemon).ask("POST", pusher.uploads, body=b"")):
+        assert (answer.status, answer.message) == (507, said), answer
+    check_state(pusher.state(wheres[0]), pusher.uploads, 0)
+    assert pusher.ask("DELETE", wheres[0]).status == 204
+    heal(daemon)
+    answer = post_put(Pusher(daemon), blob)
+    assert answer.status == 201, answer

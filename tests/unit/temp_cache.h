@@ -19,6 +19,7 @@ struct temp {
 	char dir[64];
 	struct cache *c;
 	uint64_t min_free;
+	unsigned retry_full_ms; /* of the index; 0 = its own */
 	unsigned events[CACHE_INDEX_OK + 1];
 };
 
@@ -61,7 +62,7 @@ static inline enum err temp_try(struct temp *t, struct why *why)
 	    .max_open_blobs = 4,
 	    .event = temp_event,
 	    .event_arg = t,
-	    .index = {.map_bytes = 64 * MIB},
+	    .index = {.map_bytes = 64 * MIB, .retry_full_ms = t->retry_full_ms},
 	};
 
 	return cache_open(&opt, &t->c, why);

@@ -801,6 +801,72 @@ static void without_room_the_session_stands(void)
 	end();
 }
 
+/* More than there is room for in any map; nothing of it stays. */
+static enum err put_huge(struct index_txn *txn, void *arg UNUSED)
+{
+	uint8_t *zeros = xcalloc(1, 80 * MIB);
+
+	index_put(txn, TABLE_MANIFEST, test_text("huge"),
+		  slice_of(zeros, 80 * MIB));
+	free(zeros);
+	return ERR_OK;
+}
+
+#define RETRY_FULL_MS 400
+
+static void fill_index(void)
+{
+	CHECK(test_write(t.c->index, put_huge, NULL) == ERR_NO_SPACE);
+	CHECK(index_health(t.c->index) == INDEX_FULL);
+}
+
+static void expect_no_room(struct upload *u)
+{
+	struct why why = {""};
+
+	CHECK(upload_check_index(u, &why) == ERR_NO_SPACE);
+	CHECK_STR(why.text, INDEX_NO_ROOM);
+}
+
+/* With a row or without, the end of it would be refused: so it is told before
+ * bytes come, until a try finds room. */
+static void a_full_index_is_told_before_bytes_come(bool has_row)
+{
+	struct upload *u, *other = NULL;
+	struct why why = {""};
+
+	begin();
+	t.retry_full_ms = RETRY_FULL_MS;
+	restart();
+	u = start();
+	if (has_row)
+		CHECK(upload_have_row(u, NULL) == ERR_OK);
+	CHECK(upload_check_index(u, NULL) == ERR_OK);
+	fill_index();
+	expect_no_room(u);
+	expect_no_room(u);
+	CHECK(upload_new(t.c, REPO, DIGEST_SHA256, &other, &why) ==
+	      ERR_NO_SPACE);
+	CHECK_STR(why.text, INDEX_NO_ROOM);
+	CHECK(upload_end(&u, &dg, NULL) == ERR_MISMATCH);
+	usleep((RETRY_FULL_MS + 100) * 1000);
+	CHECK(upload_check_index(u, NULL) == ERR_OK);
+	CHECK(index_health(t.c->index) == INDEX_OK);
+	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
+	fill_index();
+	CHECK(upload_end(&u, &dg, &why) == ERR_NO_SPACE);
+	CHECK_STR(why.text, INDEX_NO_ROOM);
+	usleep((RETRY_FULL_MS + 100) * 1000);
+	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	end();
+}
+
+static void full_indexes_are_told_before_bytes_come(void)
+{
+	a_full_index_is_told_before_bytes_come(false);
+	a_full_index_is_told_before_bytes_come(true);
+}
+
 static void what_was_half_written_is_cut_off(void)
 {
 	struct rlimit before, now;
@@ -1101,6 +1167,7 @@ int main(void)
 	RUN(many_may_finish_the_same_digest_at_once);
 	RUN(a_name_that_is_not_hosted_is_not_claimed_by_all);
 	RUN(without_room_the_session_stands);
+	RUN(full_indexes_are_told_before_bytes_come);
 	RUN(what_was_half_written_is_cut_off);
 	RUN(what_nobody_comes_back_for_expires);
 	RUN(few_expire_at_a_time);

@@ -99,6 +99,18 @@ enum err upload_look(struct cache *c, const char *id, struct upload_info *out,
 	return why_set(why, ERR_NOT_FOUND, "nobody asks");
 }
 
+/* The index; atomic, as int. */
+static enum err full;
+
+enum err upload_check_index(struct upload *u, struct why *why)
+{
+	enum err err =
+	    (enum err)__atomic_load_n((int *)&full, __ATOMIC_SEQ_CST);
+
+	CHECK(u->open && !u->marked);
+	return err ? why_set(why, err, "no room") : ERR_OK;
+}
+
 enum err upload_append(struct upload *u, const void *buf, size_t len,
 		       struct why *why)
 {
@@ -175,6 +187,7 @@ struct client {
 	struct session_hold *hold;
 	char id[UPLOAD_ID_SIZE];
 	const char *repo; /* that it asks for; NULL: the right one */
+	bool for_bytes;
 	/* what became of the last thing; atomic, -1 = nothing yet */
 	int got, done;
 	unsigned dones, cuts;
@@ -274,7 +287,8 @@ static void take(void *arg)
 	struct session_owner o = owner(c);
 
 	c->got = -1;
-	session_take(all, &o, c->id, c->repo ? c->repo : "team/app", got);
+	session_take(all, &o, c->id, c->repo ? c->repo : "team/app",
+		     c->for_bytes, got);
 }
 
 static void append(void *arg)
@@ -633,6 +647,38 @@ static void what_cannot_be_begun_or_opened_says_so(void)
 	teardown();
 }
 
+/* A PUT that broke off has gone back first.  Who brings none is not asked. */
+static void bytes_that_the_index_cannot_record_are_not_taken(void)
+{
+	struct client a = client_on(0), b = client_on(1);
+
+	setup();
+	beginner(&a);
+	on(&a, mark);
+	wait_done(&a, 1, ERR_OK);
+	say(&a, "half");
+	wait_done(&a, 2, ERR_OK);
+	__atomic_store_n((int *)&full, ERR_NO_SPACE, __ATOMIC_SEQ_CST);
+	on(&b, enter);
+	memcpy(b.id, a.id, sizeof(b.id));
+	b.for_bytes = true;
+	on(&b, take);
+	wait_got(&b, ERR_NO_SPACE);
+	CHECK(looked(a.id) == 0);
+	b.for_bytes = false;
+	on(&b, take);
+	wait_got(&b, ERR_OK);
+	on(&b, leave);
+	__atomic_store_n((int *)&full, ERR_OK, __ATOMIC_SEQ_CST);
+	b.for_bytes = true;
+	on(&b, enter);
+	on(&b, take);
+	wait_got(&b, ERR_OK);
+	on(&a, leave);
+	on(&b, leave);
+	teardown();
+}
+
 /* Or else the file would have a hole that nobody knows of. */
 static void nothing_is_added_behind_what_could_not_be(void)
 {
@@ -828,6 +874,7 @@ int main(void)
 	RUN(a_put_that_broke_off_goes_back);
 	RUN(a_cancelled_session_is_gone);
 	RUN(what_cannot_be_begun_or_opened_says_so);
+	RUN(bytes_that_the_index_cannot_record_are_not_taken);
 	RUN(nothing_is_added_behind_what_could_not_be);
 	RUN(after_a_failed_write_it_is_opened_again);
 	RUN(who_goes_before_the_answer_leaves_nothing);
