@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tar file: oci-layout, index.json, and each blob. */
 #include "proxy/export_int.h"
+#include "proxy/foreign.h"
 #include "proxy/tar.h"
 
 #include <errno.h>
@@ -82,6 +83,19 @@ static char *index_text(const struct export *ex)
 	return text;
 }
 
+/* What cannot be imported is better not carried there. */
+static enum err check_length(struct export *ex, size_t len)
+{
+	if (len <= OCI_INDEX_BYTES_MAX)
+		return ERR_OK;
+	return why_set(&ex->why, ERR_TOO_BIG,
+		       "index.json would have %zu bytes with its %zu names, "
+		       "and import takes at most %" PRIu64
+		       ": export fewer names at a time, into several files; "
+		       "nothing is written",
+		       len, ex->n_entries, OCI_INDEX_BYTES_MAX);
+}
+
 static enum err begin(struct export *ex)
 {
 	char *text = index_text(ex);
@@ -90,7 +104,9 @@ static enum err begin(struct export *ex)
 	if (!text)
 		return why_set(&ex->why, ERR_INVALID,
 			       "a media type or a name is not UTF-8");
-	err = put_small(ex, "oci-layout", layout);
+	err = check_length(ex, strlen(text));
+	if (err == ERR_OK)
+		err = put_small(ex, "oci-layout", layout);
 	if (err == ERR_OK)
 		err = put_small(ex, "index.json", text);
 	free(text);

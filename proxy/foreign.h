@@ -53,6 +53,12 @@ enum err foreign_open_registry(int STEALS fd, foreign_finding_cb *finding,
 			       struct why *why) MUST_CHECK;
 
 /*
+ * The longest index.json of a layout, in and out: some 50,000 names.  It is
+ * read whole, into memory of up to twenty times its length.
+ */
+#define OCI_INDEX_BYTES_MAX (16 * MIB)
+
+/*
  * Open an OCI image layout: a folder, or an uncompressed tar file of one.
  * Entries of its index are named by org.opencontainers.image.ref.name
  * ("NAME:TAG", "NAME@DIGEST"), or by containerd's io.containerd.image.name.

@@ -23,7 +23,6 @@
 
 #define REF_NAME "org.opencontainers.image.ref.name"
 #define CONTAINERD_NAME "io.containerd.image.name"
-#define INDEX_BYTES_MAX ((size_t)(8 * MIB))
 #define MANIFEST_BYTES_MAX ((size_t)(4 * MIB))
 
 /* Where a blob is in the tar file. */
@@ -243,8 +242,15 @@ static enum err load_index(struct oci *o, json_t **out, struct why *why)
 	size_t len = 0;
 	enum err err = open_index(o, &file, why);
 
+	if (err == ERR_OK && file.size > OCI_INDEX_BYTES_MAX)
+		err = why_set(why, ERR_TOO_BIG,
+			      "index.json has %" PRIu64 " bytes, and at most "
+			      "%" PRIu64 " are taken: several layouts, each of "
+			      "fewer names, can be",
+			      file.size, OCI_INDEX_BYTES_MAX);
 	if (err == ERR_OK)
-		err = foreign_read(&file, INDEX_BYTES_MAX, &text, &len, why);
+		err =
+		    foreign_read(&file, OCI_INDEX_BYTES_MAX, &text, &len, why);
 	foreign_file_close(&file);
 	if (err != ERR_OK)
 		return err;

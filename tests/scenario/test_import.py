@@ -21,6 +21,7 @@ from daemon import BINARY, wait_until
 from push import Pusher
 
 KIB = 1024
+MIB = 1024 * KIB
 
 
 @pytest.fixture
@@ -585,7 +586,8 @@ def test_layouts_that_are_wrong(tmp_path, alone, layout, image):
                        ('{"manifests": []}', "no images"),
                        ('{"manifests": [], "manifests": []}', "duplicate"),
                        ("\xff", "index.json"),
-                       ('{"manifests": [' + "1," * 4200000 + "1]}", "bytes")]:
+                       ('{"manifests": [' + "1," * 8400000 + "1]}",
+                        "and at most 16777216 are taken")]:
         index.write_text(text, encoding="latin-1")
         done = take(alone, layout.folder, kind="oci", status=1)
         assert what in done.stderr, (text[:40], done.stderr)
@@ -787,6 +789,15 @@ def test_index_that_names_another_again_and_again(tmp_path, alone, image):
     take(alone, tar, kind="oci")
 
 
+def test_layout_of_very_many_names(alone, layout, image):
+    """As long as an export may make one: test_export_of_more_names..."""
+    layout.image(image, ref="team/app:1")
+    layout.entries[0]["annotations"]["note"] = "n" * (16 * MIB - 2000)
+    layout.write()
+    take(alone, layout.folder, kind="oci")
+    pulls(alone, "team/app", "1", image)
+
+
 def test_layout_that_lists_one_manifest_very_often(alone, layout, image):
     """Its bytes are read a few times, not for each entry without a name."""
     about = content.make_image([10], "about", subject=image, pad=1_000_000)
@@ -797,6 +808,32 @@ def test_layout_that_lists_one_manifest_very_often(alone, layout, image):
     take(alone, layout.folder, kind="oci")
     listed = alone.get(f"/v2/team/app/referrers/{image.digest}").json()
     assert [one["digest"] for one in listed["manifests"]] == [about.digest]
+
+
+def push_names(daemon, name, image, names):
+    """All of these tags, as many at a time as a request may bring."""
+    pusher = Pusher(daemon, name)
+    pusher.push(image)
+    for at in range(0, len(names), 100):
+        answer = pusher.put_manifest(image, tags=names[at:at + 100])
+        assert answer.status == 201, answer
+
+
+def test_export_of_more_names_than_import_takes(tmp_path, alone, image):
+    """Told before anything is written."""
+    name = "/".join(["team"] + ["n" * 116] * 2)
+    names = [f"{i:05}" + "t" * 35 for i in range(18_000)]
+    push_names(alone, name, image, names)
+    push_names(alone, name + "/more", image, names)
+    tar = tmp_path / "out.tar"
+    done = give(alone, name, name + "/more", tar, status=1)
+    assert "its 36000 names, and import takes at most 16777216: export " \
+        "fewer names at a time" in done.stderr, done.stderr
+    assert not list(tmp_path.glob("out.tar*"))
+    give(alone, name, tar)
+    index = files_of(tar)["index.json"]
+    assert 8 * MIB < len(index) < 16 * MIB
+    assert len(json.loads(index)["manifests"]) == len(names)
 
 
 def test_what_is_not_whole_is_not_exported(tmp_path, up, new_entrepot, image):
