@@ -73,6 +73,59 @@ static void keep_id(const struct upload *u, char *id)
 	snprintf(id, UPLOAD_ID_SIZE, "%s", upload_id(u));
 }
 
+/* A session of so many bytes; `id` may be NULL. */
+static struct upload *start_sent(size_t len, char *id)
+{
+	struct upload *u = start();
+
+	if (id)
+		keep_id(u, id);
+	CHECK(upload_send(u, bytes, 0, len, NULL) == ERR_OK);
+	return u;
+}
+
+/* And it is closed again. */
+static void start_with(size_t len, char *id)
+{
+	struct upload *u = start_sent(len, id);
+
+	upload_close(&u);
+}
+
+static struct upload *open_at(const char *id, uint64_t offset)
+{
+	struct upload *u = open_again(id);
+
+	CHECK(upload_offset(u) == offset);
+	return u;
+}
+
+/* Whether it is open or not. */
+static void expect_told(const char *id, uint64_t offset)
+{
+	struct upload_info info;
+
+	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
+	CHECK(info.offset == offset);
+	CHECK_STR(info.repo, REPO);
+}
+
+/* The bytes from there on, and the end. */
+static void end_with(struct upload *u, size_t from)
+{
+	CHECK(upload_send(u, bytes, from, LEN, NULL) == ERR_OK);
+	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	CHECK(temp_has(&t, &dg, bytes, LEN));
+}
+
+static void cancel(const char *id)
+{
+	struct upload *u = open_again(id);
+
+	upload_cancel(&u);
+	CHECK(!u);
+}
+
 static unsigned files_in_uploads(void)
 {
 	char *path = xasprintf("%s/uploads", t.dir);
@@ -163,8 +216,7 @@ static void what_is_finished_is_leased(void)
 	usleep(300 * 1000); /* so that not all counts as leased */
 	cache_set_grace(t.c, 250);
 	CHECK(!lease_has(t.c->leases, &dg));
-	u = start();
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
+	u = start_sent(LEN, NULL);
 	cache_set_grace(t.c, 250);
 	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
 	CHECK(lease_has(t.c->leases, &dg));
@@ -196,8 +248,7 @@ static void the_end_may_ask_for_another_algorithm(void)
 
 	begin();
 	digest_of(DIGEST_SHA512, bytes, LEN, &long_dg);
-	u = start();
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
+	u = start_sent(LEN, NULL);
 	CHECK(upload_end(&u, &long_dg, NULL) == ERR_OK);
 	CHECK(temp_has(&t, &long_dg, bytes, LEN));
 	end();
@@ -228,9 +279,7 @@ static void matched_is_called_once_the_name_tells_the_digest(void)
 
 	begin();
 	digest_of(DIGEST_SHA256, "wrong", 5, &wrong);
-	u = start();
-	keep_id(u, m.id);
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
+	u = start_sent(LEN, m.id);
 	CHECK(upload_finish(&u, &wrong, &h, note_matched, &m, NULL) ==
 	      ERR_MISMATCH);
 	CHECK(m.calls == 0);
@@ -244,23 +293,12 @@ static void matched_is_called_once_the_name_tells_the_digest(void)
 static void a_session_survives_a_restart(void)
 {
 	char id[UPLOAD_ID_SIZE];
-	struct upload_info info;
-	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 300000, NULL) == ERR_OK);
-	upload_close(&u);
+	start_with(300000, id);
 	restart();
-	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
-	CHECK(info.offset == 300000);
-	CHECK_STR(info.repo, REPO);
-	u = open_again(id);
-	CHECK(upload_offset(u) == 300000);
-	CHECK(upload_send(u, bytes, 300000, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
-	CHECK(temp_has(&t, &dg, bytes, LEN));
+	expect_told(id, 300000);
+	end_with(open_at(id, 300000), 300000);
 	end();
 }
 
@@ -274,17 +312,13 @@ static uint64_t count_commits(void)
 
 static void a_session_that_ends_at_once_costs_one_commit(void)
 {
-	struct upload_info info;
 	uint64_t before;
 	struct upload *u;
 
 	begin();
 	before = count_commits();
-	u = start();
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
-	CHECK(upload_look(t.c, upload_id(u), &info, NULL) == ERR_OK);
-	CHECK(info.offset == LEN);
-	CHECK_STR(info.repo, REPO);
+	u = start_sent(LEN, NULL);
+	expect_told(upload_id(u), LEN);
 	CHECK(count_commits() == before);
 	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
 	CHECK(count_commits() == before + 1);
@@ -302,28 +336,19 @@ static void as_it_is(struct upload_row *row UNUSED)
 static void its_file_tells_of_a_session_without_a_row(void)
 {
 	char id[UPLOAD_ID_SIZE];
-	struct upload_info info;
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 300000, NULL) == ERR_OK);
-	upload_close(&u);
+	start_with(300000, id);
 	CHECK(upload_row_drop_wait(t.c, id) == ERR_OK);
 	CHECK(cache_check(t.c, true, say, NULL) == 0);
-	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
-	CHECK(info.offset == 300000);
-	CHECK_STR(info.repo, REPO);
+	expect_told(id, 300000);
 	restart();
 	change_row(id, as_it_is); /* so there is one */
 	CHECK(upload_row_drop_wait(t.c, id) == ERR_OK);
-	u = open_again(id);
-	CHECK(upload_offset(u) == 300000);
+	u = open_at(id, 300000);
 	CHECK_STR(upload_repo(u), REPO);
-	CHECK(upload_send(u, bytes, 300000, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
-	CHECK(temp_has(&t, &dg, bytes, LEN));
+	end_with(u, 300000);
 	end();
 }
 
@@ -337,10 +362,7 @@ static void without_a_row_it_does_not_survive_another_boot(void)
 	begin();
 	now = t.c->boot;
 	memset(&t.c->boot, 0xee, sizeof(t.c->boot));
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 300000, NULL) == ERR_OK);
-	upload_close(&u);
+	start_with(300000, id);
 	t.c->boot = now;
 	CHECK(upload_row_drop_wait(t.c, id) == ERR_OK);
 	CHECK(upload_open(t.c, id, &u, NULL) == ERR_NOT_FOUND);
@@ -376,17 +398,12 @@ static void a_session_has_one_owner(void)
 	char id[UPLOAD_ID_SIZE];
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 5, NULL) == ERR_OK);
+	u = start_sent(5, id);
 	CHECK(upload_open(t.c, id, &other, NULL) == ERR_BUSY);
 	CHECK(!other);
-	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
-	CHECK(info.offset == 5);
+	expect_told(id, 5);
 	upload_close(&u);
-	u = open_again(id);
-	upload_cancel(&u);
-	CHECK(!u);
+	cancel(id);
 	CHECK(upload_open(t.c, id, &u, NULL) == ERR_NOT_FOUND);
 	CHECK(upload_look(t.c, id, &info, NULL) == ERR_NOT_FOUND);
 	CHECK(files_in_uploads() == 0);
@@ -448,13 +465,10 @@ static void names_of_files_are_read_back(void)
 static void a_put_that_broke_off_goes_back_to_where_it_began(size_t at)
 {
 	char id[UPLOAD_ID_SIZE];
-	struct upload_info info;
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, at, NULL) == ERR_OK);
+	u = start_sent(at, id);
 	CHECK(upload_begin_put(u, NULL) == ERR_OK);
 	CHECK(upload_send(u, bytes, at, LEN - 5, NULL) == ERR_OK);
 	CHECK(upload_rewind(u, NULL) == ERR_OK);
@@ -464,14 +478,11 @@ static void a_put_that_broke_off_goes_back_to_where_it_began(size_t at)
 	CHECK(upload_send(u, bytes, at, LEN - 7, NULL) == ERR_OK);
 	upload_close(&u);
 	restart();
-	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
-	CHECK(info.offset == at);
-	u = open_again(id);
-	CHECK(upload_offset(u) == at && file_size(id) == at);
+	expect_told(id, at);
+	u = open_at(id, at);
+	CHECK(file_size(id) == at);
 	CHECK(upload_begin_put(u, NULL) == ERR_OK);
-	CHECK(upload_send(u, bytes, at, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
-	CHECK(temp_has(&t, &dg, bytes, LEN));
+	end_with(u, at);
 	end();
 }
 
@@ -491,19 +502,14 @@ static void after_a_put_that_broke_off_other_bytes_count(size_t at)
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, at, NULL) == ERR_OK);
+	u = start_sent(at, id);
 	CHECK(upload_begin_put(u, NULL) == ERR_OK);
 	CHECK(upload_send(u, bytes, at, at + 1000, NULL) == ERR_OK);
 	CHECK(upload_rewind(u, NULL) == ERR_OK);
 	CHECK(upload_send(u, bytes, at, at + 300000, NULL) == ERR_OK);
 	upload_close(&u);
 	restart();
-	u = open_again(id);
-	CHECK(upload_offset(u) == at + 300000);
-	CHECK(upload_send(u, bytes, at + 300000, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	end_with(open_at(id, at + 300000), at + 300000);
 	end();
 }
 
@@ -526,8 +532,7 @@ static void wrong_bytes_of_a_put_are_taken_back(void)
 
 	begin();
 	digest_of(DIGEST_SHA256, "wrong", 5, &wrong);
-	u = start();
-	CHECK(upload_send(u, bytes, 0, 100000, NULL) == ERR_OK);
+	u = start_sent(100000, NULL);
 	CHECK(upload_begin_put(u, NULL) == ERR_OK);
 	CHECK(upload_send(u, bytes, 100000, LEN, NULL) == ERR_OK);
 	CHECK(upload_end(&u, &wrong, &why) == ERR_MISMATCH);
@@ -554,28 +559,19 @@ static void as_of_another_boot(struct upload_row *row)
 static void after_another_boot_what_was_synced_counts(void)
 {
 	char id[UPLOAD_ID_SIZE];
-	struct upload_info info;
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 600000, NULL) == ERR_OK);
-	upload_close(&u);
+	start_with(600000, id);
 	change_row(id, as_of_another_boot);
-	CHECK(upload_look(t.c, id, &info, NULL) == ERR_OK);
-	CHECK(info.offset == 250000);
-	u = open_again(id);
-	CHECK(upload_offset(u) == 250000 && file_size(id) == 250000);
+	expect_told(id, 250000);
+	u = open_at(id, 250000);
+	CHECK(file_size(id) == 250000);
 	/* From here on this boot's bytes count. */
 	CHECK(upload_send(u, bytes, 250000, 650000, NULL) == ERR_OK);
 	upload_close(&u);
 	restart();
-	u = open_again(id);
-	CHECK(upload_offset(u) == 650000);
-	CHECK(upload_send(u, bytes, 650000, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
-	CHECK(temp_has(&t, &dg, bytes, LEN));
+	end_with(open_at(id, 650000), 650000);
 	end();
 }
 
@@ -587,22 +583,18 @@ static void after_another_boot_a_put_begins_at_what_is_left(bool patch)
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 400000, NULL) == ERR_OK);
+	u = start_sent(400000, id);
 	CHECK(upload_begin_put(u, NULL) == ERR_OK);
 	CHECK(upload_send(u, bytes, 400000, 500000, NULL) == ERR_OK);
 	upload_close(&u);
 	change_row(id, as_of_another_boot);
-	u = open_again(id);
-	CHECK(upload_offset(u) == 250000);
+	u = open_at(id, 250000);
 	if (!patch)
 		CHECK(upload_begin_put(u, NULL) == ERR_OK);
 	CHECK(upload_send(u, bytes, 250000, 600000, NULL) == ERR_OK);
 	upload_close(&u);
 	restart();
-	u = open_again(id);
-	CHECK(upload_offset(u) == (patch ? 600000 : 250000));
+	u = open_at(id, patch ? 600000 : 250000);
 	upload_cancel(&u);
 	end();
 }
@@ -659,10 +651,7 @@ static ino_t inode_of_blob(void)
 
 static void push_whole(void)
 {
-	struct upload *u = start();
-
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	end_with(start(), 0);
 }
 
 static void a_stored_blob_is_not_stored_twice(void)
@@ -767,8 +756,7 @@ static void a_name_that_is_not_hosted_is_not_claimed_by_all(void)
 
 	begin();
 	h.claims = false;
-	u = start();
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
+	u = start_sent(LEN, NULL);
 	CHECK(upload_finish(&u, &dg, &h, NULL, NULL, &why) == ERR_DENIED);
 	CHECK(u && upload_offset(u) == LEN);
 	CHECK(!temp_has(&t, &dg, bytes, LEN));
@@ -783,11 +771,9 @@ static void without_room_the_session_stands(void)
 	struct why why = {""};
 
 	begin();
-	u = start();
-	CHECK(upload_send(u, bytes, 0, 200000, NULL) == ERR_OK);
+	u = start_sent(200000, NULL);
 	upload_close(&u); /* gives its reservation back */
-	u = start();
-	CHECK(upload_send(u, bytes, 0, 0, NULL) == ERR_OK);
+	u = start_sent(0, NULL);
 	cache_set_min_free(t.c, UINT64_MAX / 2);
 	CHECK(upload_append(u, bytes, 1000, &why) == ERR_NO_SPACE);
 	CHECK(why.text[0]);
@@ -796,8 +782,7 @@ static void without_room_the_session_stands(void)
 	      ERR_NO_SPACE);
 	CHECK(!other);
 	cache_set_min_free(t.c, 0);
-	CHECK(upload_send(u, bytes, 0, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	end_with(u, 0);
 	end();
 }
 
@@ -875,9 +860,7 @@ static void what_was_half_written_is_cut_off(void)
 
 	begin();
 	signal(SIGXFSZ, SIG_IGN);
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, 100000, NULL) == ERR_OK);
+	u = start_sent(100000, id);
 	CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
 	now = before;
 	now.rlim_cur = 150000;
@@ -885,8 +868,7 @@ static void what_was_half_written_is_cut_off(void)
 	CHECK(upload_append(u, bytes + 100000, 100000, NULL) == ERR_IO);
 	CHECK(upload_offset(u) == 100000 && file_size(id) == 100000);
 	CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
-	CHECK(upload_send(u, bytes, 100000, LEN, NULL) == ERR_OK);
-	CHECK(upload_end(&u, &dg, NULL) == ERR_OK);
+	end_with(u, 100000);
 	end();
 }
 
@@ -905,15 +887,9 @@ static void what_nobody_comes_back_for_expires(void)
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, old);
-	upload_close(&u);
-	u = start();
-	keep_id(u, young);
-	upload_close(&u);
-	u = start();
-	keep_id(u, busy);
-	upload_close(&u);
+	start_with(0, old);
+	start_with(0, young);
+	start_with(0, busy);
 	u = open_again(busy);
 	change_row(old, make_old);
 	change_row(busy, make_old);
@@ -932,10 +908,7 @@ static void what_nobody_comes_back_for_expires(void)
 
 static void start_old(char *id)
 {
-	struct upload *u = start();
-
-	keep_id(u, id);
-	upload_close(&u);
+	start_with(0, id);
 	change_row(id, make_old);
 }
 
@@ -984,8 +957,7 @@ static void one_piece_looks_at_few_and_the_next_goes_on(void)
 		start_old(id);
 		if (strcmp(id, at) < 0)
 			break;
-		u = open_again(id);
-		upload_cancel(&u);
+		cancel(id);
 	} while (true);
 	while (uploads_expire(t.c, 500, 1, at))
 		;
@@ -1004,9 +976,7 @@ static void there_are_no_more_than_there_may_be(void)
 
 	begin();
 	uploads_set_max(t.c, 2);
-	u = start();
-	keep_id(u, id);
-	upload_close(&u);
+	start_with(0, id);
 	u = start();
 	upload_close(&u);
 	CHECK(upload_new(t.c, REPO, DIGEST_SHA256, &u, &why) == ERR_LIMITED);
@@ -1014,8 +984,7 @@ static void there_are_no_more_than_there_may_be(void)
 	CHECK(strstr(why.text,
 		     "\"uploads.max\" allows 2 unfinished uploads, and"));
 	CHECK(files_in_uploads() == 2);
-	u = open_again(id);
-	upload_cancel(&u);
+	cancel(id);
 	u = start();
 	upload_close(&u);
 	/* A lower bound takes nothing away. */
@@ -1036,9 +1005,7 @@ static void closing_dates_the_session(void)
 	struct upload *u;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	upload_close(&u);
+	start_with(0, id);
 	change_row(id, make_old);
 	u = open_again(id);
 	upload_close(&u);
@@ -1056,9 +1023,7 @@ static void a_start_removes_half_sessions(void)
 	int fd;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	upload_close(&u);
+	start_with(0, id);
 	CHECK(unlinkat(t.c->data_fd, upload_path(id, path), 0) == 0);
 	upload_path("01234567-89ab-4def-8123-456789abcdef", path);
 	fd = store_open(t.c, path, O_WRONLY | O_CREAT);
@@ -1080,10 +1045,7 @@ static void a_matched_upload_is_published_by_the_start(bool linked, bool whole)
 	int at;
 
 	begin();
-	u = start();
-	keep_id(u, id);
-	CHECK(upload_send(u, bytes, 0, whole ? LEN : LEN - 1, NULL) == ERR_OK);
-	upload_close(&u);
+	start_with(whole ? LEN : LEN - 1, id);
 	at = t.c->data_fd;
 	CHECK(renameat(at, upload_path(id, from), at,
 		       upload_proven_path(id, &dg, to)) == 0);
