@@ -59,8 +59,5 @@ void blob_open(struct request *r, const struct blob_opening *how)
 	o->job.lane = JOB_SYNC;
 	o->job.run = run;
 	o->job.done = done;
-	o->job.home = r->loop;
-	o->job.to = r->handle;
-	o->job.magic = REQUEST_MAGIC;
-	job_submit(r->server->jobs, &o->job);
+	request_submit(r, &o->job);
 }

@@ -190,11 +190,8 @@ static void open_file(struct request *r, const struct manifest_reply *m,
 	o->lost = lost;
 	o->job.lane = JOB_SYNC;
 	o->job.run = open_run;
-	o->job.home = r->loop;
-	o->job.to = r->handle;
-	o->job.magic = REQUEST_MAGIC;
 	o->job.done = open_done;
-	job_submit(r->server->jobs, &o->job);
+	request_submit(r, &o->job);
 }
 
 static void send_inline(struct request *r, const struct manifest_reply *m,

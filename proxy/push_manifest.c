@@ -61,10 +61,8 @@ static void release(struct request *r)
 /* What a worker and the writer work on; it outlives the request. */
 struct store_job {
 	struct job job;
-	struct message msg; /* the writer's answer, on its way home */
+	struct way_home home; /* for the writer's answer */
 	struct cache *cache;
-	struct loop *loop;
-	struct handle handle;
 	struct push *push;
 	struct conf *conf; /* push->shadow names an upstream of it */
 	char repo[REPO_NAME_MAX + 1];
@@ -138,7 +136,7 @@ static void reply_failed(struct request *r, const struct store_job *s)
 
 static void stored(struct message *msg, void *object)
 {
-	struct store_job *s = container_of(msg, struct store_job, msg);
+	struct store_job *s = container_of(msg, struct store_job, home.msg);
 	struct request *r = object;
 
 	if (s->events.n)
@@ -150,16 +148,6 @@ static void stored(struct message *msg, void *object)
 	store_free(s);
 }
 
-static void go_home(struct store_job *s)
-{
-	s->msg = (struct message){
-	    .to = s->handle,
-	    .magic = REQUEST_MAGIC,
-	    .run = stored,
-	};
-	loop_post(s->loop, &s->msg);
-}
-
 /* ---- CHECK and STORE, on a worker ---- */
 
 static void on_commit(void *arg, const struct hosted_result *res)
@@ -167,7 +155,7 @@ static void on_commit(void *arg, const struct hosted_result *res)
 	struct store_job *s = arg;
 
 	s->res = *res;
-	go_home(s);
+	way_home_go(&s->home);
 }
 
 static enum err refuse(struct store_job *s, enum err err, enum api_code code,
@@ -254,7 +242,7 @@ static void store_run(struct job *job)
 
 	s->res.err = check(s);
 	if (s->res.err != ERR_OK) {
-		go_home(s);
+		way_home_go(&s->home);
 		return;
 	}
 	m.dg = s->dg;
@@ -273,8 +261,7 @@ static void store(struct request *r)
 	s->push = p;
 	s->conf = conf_ref(r->conf);
 	s->cache = r->server->cache;
-	s->loop = r->loop;
-	s->handle = r->handle;
+	s->home = request_way_home(r, stored);
 	memcpy(s->repo, r->names.repo, sizeof(s->repo));
 	s->by_digest = r->route.reference == REFERENCE_DIGEST;
 	if (s->by_digest)

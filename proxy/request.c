@@ -346,6 +346,28 @@ void request_refuse(struct conn *c, unsigned status, const char *sentence)
 
 /* ---- for the handlers ---- */
 
+void request_submit(const struct request *r, struct job *job)
+{
+	job->home = r->loop;
+	job->to = r->handle;
+	job->magic = REQUEST_MAGIC;
+	job_submit(r->server->jobs, job);
+}
+
+struct way_home request_way_home(const struct request *r,
+				 void (*run)(struct message *msg, void *object))
+{
+	return (struct way_home){
+	    .msg = {.to = r->handle, .magic = REQUEST_MAGIC, .run = run},
+	    .loop = r->loop,
+	};
+}
+
+void way_home_go(struct way_home *home)
+{
+	loop_post(home->loop, &home->msg);
+}
+
 bool request_query(const struct request *r, const char *name, char *out,
 		   size_t size)
 {

@@ -19,6 +19,7 @@
  */
 #include "cache/row.h"
 #include "proxy/conn.h"
+#include "proxy/job.h"
 #include "proxy/log.h"
 #include "proxy/names.h"
 #include "proxy/route.h"
@@ -86,6 +87,26 @@ struct request {
 
 extern const struct handler serve_base, serve_manifest, serve_blob, serve_tags,
     serve_referrers;
+
+/*
+ * A worker runs `job`, and then the request's loop its `done`: with the
+ * request, or with NULL if that has gone by then.  Own loop.
+ */
+void request_submit(const struct request *r, struct job *job);
+
+/*
+ * The way back to a request for an answer that another thread has: embed it,
+ * fill it on the request's loop, go it once from anywhere.  `run` is called on
+ * that loop with &home.msg, and with the request or NULL as above.
+ */
+struct way_home {
+	struct message msg;
+	struct loop *loop;
+};
+struct way_home request_way_home(const struct request *r,
+				 void (*run)(struct message *msg,
+					     void *object));
+void way_home_go(struct way_home *home);
 
 /* The value of a query parameter, decoded into out[size]; false if absent,
  * repeated, badly escaped or too long. */

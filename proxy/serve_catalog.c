@@ -91,11 +91,8 @@ static void start(struct request *r)
 	j->ask = ask;
 	j->job.lane = JOB_DATA;
 	j->job.run = run;
-	j->job.home = r->loop;
-	j->job.to = r->handle;
-	j->job.magic = REQUEST_MAGIC;
 	j->job.done = done;
-	job_submit(r->server->jobs, &j->job);
+	request_submit(r, &j->job);
 }
 
 const struct handler serve_catalog = {.start = start};

@@ -14,10 +14,8 @@
 /* It outlives the request: whoever has asked may leave. */
 struct deletion {
 	struct job job;
-	struct message msg; /* the writer's answer, on its way home */
+	struct way_home home; /* for the writer's answer */
 	struct cache *cache;
-	struct loop *loop;
-	struct handle handle;
 	enum endpoint endpoint;
 	bool hosted;
 	char host[REPO_HOST_MAX + 1];
@@ -63,7 +61,7 @@ static void reply(struct request *r, const struct deletion *d)
 
 static void deleted(struct message *msg, void *object)
 {
-	struct deletion *d = container_of(msg, struct deletion, msg);
+	struct deletion *d = container_of(msg, struct deletion, home.msg);
 
 	if (d->events.n)
 		hooks_wake(d->hooks);
@@ -78,12 +76,7 @@ static void on_commit(void *arg, const struct hosted_result *res)
 	struct deletion *d = arg;
 
 	d->res = *res;
-	d->msg = (struct message){
-	    .to = d->handle,
-	    .magic = REQUEST_MAGIC,
-	    .run = deleted,
-	};
-	loop_post(d->loop, &d->msg);
+	way_home_go(&d->home);
 }
 
 static void delete_hosted(struct deletion *d)
@@ -138,8 +131,7 @@ static void start(struct request *r)
 	struct deletion *d = xcalloc(1, sizeof(*d));
 
 	d->cache = r->server->cache;
-	d->loop = r->loop;
-	d->handle = r->handle;
+	d->home = request_way_home(r, deleted);
 	d->endpoint = r->route.endpoint;
 	d->hosted = r->names.kind == NAMES_HOSTED;
 	memcpy(d->name, r->names.repo, sizeof(d->name));

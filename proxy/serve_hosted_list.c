@@ -109,11 +109,8 @@ static void list_submit(struct request *r, const struct digest *subject,
 	l->in = *state_of(r);
 	l->job.lane = JOB_DATA;
 	l->job.run = run;
-	l->job.home = r->loop;
-	l->job.to = r->handle;
-	l->job.magic = REQUEST_MAGIC;
 	l->job.done = list_done;
-	job_submit(r->server->jobs, &l->job);
+	request_submit(r, &l->job);
 }
 
 /* ---- tags ---- */

@@ -138,11 +138,8 @@ static void read_list(struct request *r, struct buffer *STEALS in)
 	memcpy(l->type, st->type, sizeof(l->type));
 	l->job.lane = JOB_DATA;
 	l->job.run = list_run;
-	l->job.home = r->loop;
-	l->job.to = r->handle;
-	l->job.magic = REQUEST_MAGIC;
 	l->job.done = list_done;
-	job_submit(r->server->jobs, &l->job);
+	request_submit(r, &l->job);
 }
 
 /* ---- what is held ---- */

@@ -11,10 +11,8 @@
 
 /* It outlives the request: whoever has asked may leave. */
 struct mount {
-	struct message msg; /* the writer's answer, on its way home */
+	struct way_home home; /* for the writer's answer */
 	struct cache *cache;
-	struct loop *loop;
-	struct handle handle;
 	struct digest dg;
 	bool anywhere;
 	char to[REPO_NAME_MAX + 1];
@@ -50,7 +48,7 @@ static void add_event(struct mount *m)
 
 static void mounted(struct message *msg, void *object)
 {
-	struct mount *m = container_of(msg, struct mount, msg);
+	struct mount *m = container_of(msg, struct mount, home.msg);
 	struct request *r = object;
 
 	if (m->events.n && !m->result.err)
@@ -68,12 +66,7 @@ static void on_commit(void *arg, const struct hosted_result *result)
 	struct mount *m = arg;
 
 	m->result = *result;
-	m->msg = (struct message){
-	    .to = m->handle,
-	    .magic = REQUEST_MAGIC,
-	    .run = mounted,
-	};
-	loop_post(m->loop, &m->msg);
+	way_home_go(&m->home);
 }
 
 static void submit(struct mount *m)
@@ -129,8 +122,7 @@ bool upload_mount(struct request *r)
 	}
 	m->cache = r->server->cache;
 	m->hooks = r->server->hooks;
-	m->loop = r->loop;
-	m->handle = r->handle;
+	m->home = request_way_home(r, mounted);
 	m->dg = dg;
 	snprintf(m->to, sizeof(m->to), "%s", r->names.repo);
 	if (hooks_want(r->conf, CONF_EVENT_MOUNT, m->to)) {

@@ -21,10 +21,8 @@
 /* It outlives the request: whoever has asked may leave. */
 struct search_job {
 	struct job job;
-	struct message msg; /* from the fetch loop */
+	struct way_home home; /* for what Docker Hub says */
 	struct server *server;
-	struct loop *loop;
-	struct handle handle;
 	struct conf *conf;
 	enum err err;
 	struct search search;
@@ -57,21 +55,11 @@ static void reply(struct request *r, const struct search_job *j)
 
 static void hub_home(struct message *msg, void *object)
 {
-	struct search_job *j = container_of(msg, struct search_job, msg);
+	struct search_job *j = container_of(msg, struct search_job, home.msg);
 
 	if (object)
 		reply(object, j);
 	search_job_free(j);
-}
-
-static void go_home(struct search_job *j)
-{
-	j->msg = (struct message){
-	    .to = j->handle,
-	    .magic = REQUEST_MAGIC,
-	    .run = hub_home,
-	};
-	loop_post(j->loop, &j->msg);
 }
 
 static void hub_answered(void *arg, enum err err, unsigned status,
@@ -85,7 +73,7 @@ static void hub_answered(void *arg, enum err err, unsigned status,
 		log_info("search: Docker Hub answered %u", status);
 	else
 		search_add_hub(&j->search, body, len);
-	go_home(j);
+	way_home_go(&j->home);
 }
 
 static char *hub_url(const struct search_job *j)
@@ -120,7 +108,7 @@ static void ask_hub(void *arg)
 		(void)!errand_start(caller_dialer(caller), &spec, hub_answered,
 				    j);
 	else
-		go_home(j); /* the daemon is stopping */
+		way_home_go(&j->home); /* the daemon is stopping */
 	free(url);
 }
 
@@ -216,17 +204,13 @@ static void search(struct request *r)
 		return;
 	j = xcalloc(1, sizeof(*j));
 	j->server = r->server;
-	j->loop = r->loop;
-	j->handle = r->handle;
+	j->home = request_way_home(r, hub_home);
 	j->conf = conf_ref(r->conf);
 	search_init(&j->search, term, n);
 	j->job.lane = JOB_SLOW; /* all of a large catalog takes a while */
 	j->job.run = run;
-	j->job.home = r->loop;
-	j->job.to = r->handle;
-	j->job.magic = REQUEST_MAGIC;
 	j->job.done = done;
-	job_submit(r->server->jobs, &j->job);
+	request_submit(r, &j->job);
 }
 
 /* Standalone: there is no index server beside this registry to log in at. */

@@ -319,10 +319,7 @@ static void look(struct request *r)
 	l->job.lane = JOB_SYNC;
 	l->job.run = look_run;
 	l->job.done = look_done;
-	l->job.home = r->loop;
-	l->job.to = r->handle;
-	l->job.magic = REQUEST_MAGIC;
-	job_submit(r->server->jobs, &l->job);
+	request_submit(r, &l->job);
 }
 
 /* ---- POST ---- */
