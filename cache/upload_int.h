@@ -65,11 +65,13 @@ void upload_claim_end(struct cache *c, struct upload_claim *claim);
 /* As uploads_set_max() has it.  Any thread. */
 uint64_t uploads_max(struct cache *c);
 /*
- * Newborn: open, without a row yet, and counted for the bound like those that
- * have one.  uploads_newborn_begin(): false: there may be too many sessions,
- * which the commit of a row can tell.  Any thread.
+ * Newborn: without a row yet, and counted for the bound like those that have
+ * one.  uploads_newborn_begin(): false: there may be too many sessions, which
+ * the commit of a row can tell.  uploads_newborn_found(): start-up has found
+ * one, which counts in any case.  Any thread.
  */
 bool uploads_newborn_begin(struct cache *c) MUST_CHECK;
+void uploads_newborn_found(struct cache *c);
 void uploads_newborn_end(struct cache *c);
 uint64_t uploads_newborn(struct cache *c);
 /* Is it open?  Then *offset. */

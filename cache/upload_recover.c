@@ -35,7 +35,8 @@ static void found_file(struct cache *c, const char *id)
 	if (err != ERR_NOT_FOUND && err != ERR_CORRUPT)
 		return;
 	if (err == ERR_NOT_FOUND && upload_read_birth(c, id, &row) == ERR_OK) {
-		upload_row_begin_soon(c, id, &row, false);
+		uploads_newborn_found(c);
+		upload_row_begin_soon(c, id, &row, true);
 		return;
 	}
 	upload_unlink(c, id);

@@ -62,6 +62,11 @@ bool uploads_newborn_begin(struct cache *c)
 	return false;
 }
 
+void uploads_newborn_found(struct cache *c)
+{
+	atomic_fetch_add(&c->uploads->newborn, 1);
+}
+
 void uploads_newborn_end(struct cache *c)
 {
 	atomic_fetch_sub(&c->uploads->newborn, 1);
