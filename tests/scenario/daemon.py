@@ -217,7 +217,7 @@ class Daemon:
         self.write_config()
         before = len(self.log())
         self.process.send_signal(signal.SIGHUP)
-        self.wait_log(r"reload", since=before)
+        self.wait_log("configuration reloaded", since=before)
 
     @property
     def running(self):
@@ -295,6 +295,18 @@ class Daemon:
         except FileNotFoundError:
             return ""
         return data[0 if whole else self._log_start:].decode(errors="replace")
+
+    def whole_log(self):
+        """
+        log() with every line that has been logged by now.  They are written
+        in their order, by a thread that lets them gather: the access line of
+        one more request is behind all of them.
+        """
+        if self.running:
+            mark = f"/healthz?{time.monotonic_ns()}"
+            self.get(mark)
+            self.wait_log(re.escape(mark))
+        return self.log()
 
     def tail(self, lines=80):
         return "\n".join(self.log(whole=True).splitlines()[-lines:])
@@ -442,7 +454,10 @@ class Daemon:
 
     def finish(self):
         """What a fixture calls: stop it and judge what it leaves."""
+        died = self.process.poll() if self.process else None
         try:
+            assert died is None or died >= 0 or died == -signal.SIGKILL, \
+                f"it died of {signal.Signals(-died).name}:\n{self.tail()}"
             if self.running:
                 client.close_all()
                 self.wait_idle()
