@@ -37,7 +37,7 @@ FILL = ["partial_create", "map_create", "partial_write", "map_write",
 
 def reasons(daemon, action):
     """Log lines with the reason, apart from the fault point's own."""
-    return [line for line in daemon.log().splitlines()
+    return [line for line in daemon.whole_log().splitlines()
             if re.search(REASONS[action], line)
             and not line.startswith("fault: ")]
 
@@ -80,6 +80,7 @@ def test_failing_once_costs_no_pull(up, new_entrepot, point, passage, action):
     crash.check_nothing_half_made(daemon, world.contents)
     wait_until(lambda: kept_after_pull(daemon, world), 10)
     quiet = point in SILENT or (point, action) in RETRIED
+    wait_until(lambda: quiet or reasons(daemon, action), 5)
     lines = reasons(daemon, action)
     assert len(lines) == (0 if quiet else 1), "\n".join(lines)
     heal(daemon)
@@ -95,7 +96,8 @@ def test_failing_for_good_costs_no_pull(up, new_entrepot, point, action):
     for _ in range(2):
         world.pull(daemon)
         crash.check_nothing_half_made(daemon, world.contents)
-    assert happened(daemon, point, action)
+    wait_until(lambda: happened(daemon, point, action), 5)
+    wait_until(lambda: point in SILENT or reasons(daemon, action), 5)
     lines = reasons(daemon, action)
     if point in SILENT:
         assert not lines, "\n".join(lines)

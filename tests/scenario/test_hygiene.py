@@ -353,8 +353,8 @@ def test_head_just_below_the_limit_is_read(entrepot):
 
 def test_slow_head_ends_at_an_absolute_deadline(up, new_entrepot):
     entrepot = new_entrepot(up, {"server.deadlines.head": "400ms"})
-    connection = entrepot.connect()
     start = time.monotonic()
+    connection = entrepot.connect()
     try:
         for byte in get("X-Long: " + "a" * 2000):
             connection.send(byte)
@@ -370,8 +370,8 @@ def test_slow_head_ends_at_an_absolute_deadline(up, new_entrepot):
 def test_idle_connection_is_closed_without_a_word(up, new_entrepot):
     entrepot = new_entrepot(up, {"server.deadlines.idle": "300ms"})
     fresh, used = entrepot.connect(), entrepot.connect()
-    assert used.get("/v2/").status == 200
     start = time.monotonic()
+    assert used.get("/v2/").status == 200
     for connection in (fresh, used):
         assert connection.read_all() == b""
     assert 0.2 < time.monotonic() - start < 2 * SLOW

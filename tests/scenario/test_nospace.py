@@ -115,7 +115,7 @@ def test_reason_is_logged_once(up, full, image):
     up.put_image(NAME, "1", image)
     for _ in range(5):
         client.Docker(full.address).pull(NAME, "1", image)
-    lines = [l for l in full.log().splitlines()
+    lines = [l for l in full.whole_log().splitlines()
              if "min_free" in l or "No space" in l]
     assert 1 <= len(lines) <= 3, lines
 

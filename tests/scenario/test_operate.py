@@ -284,7 +284,7 @@ def test_reload_adds_an_upstream(new_up, new_entrepot, image):
 def test_reload_of_a_bad_file_changes_nothing(up, entrepot, image):
     up.put_image(NAME, "1", image)
     entrepot.config_file.write_text("{ nonsense")
-    before = len(entrepot.log())
+    before = len(entrepot.whole_log())
     entrepot.process.send_signal(signal.SIGHUP)
     entrepot.wait_log(r"entrepot\.json", since=before)
     client.check_manifest(entrepot.manifest(NAME, "1"), image)
@@ -307,7 +307,7 @@ def _is_logged(entrepot):
 def test_reload_changes_the_level_of_the_log(up, entrepot):
     entrepot.config.options({"log.level": "warn"})
     entrepot.write_config()
-    before = len(entrepot.log())
+    before = len(entrepot.whole_log())
     entrepot.process.send_signal(signal.SIGHUP)
     time.sleep(0.3 * SLOW)
     assert entrepot.log()[before:] == ""
@@ -360,7 +360,7 @@ def test_reload_of_min_free_is_honoured(up, entrepot):
 
 def test_reload_names_what_needs_a_restart(up, entrepot):
     entrepot.config.options({"server.loops": 3})
-    before = len(entrepot.log())
+    before = len(entrepot.whole_log())
     entrepot.reload()
     entrepot.wait_log(r"server\.loops", since=before)
 

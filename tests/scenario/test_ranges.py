@@ -235,7 +235,8 @@ def test_range_just_ahead_of_the_fill_waits_for_it(up, entrepot, cold):
 def test_parallel_open_ranges_as_containerd_sends_them(up, entrepot, cold):
     """Several `N-` at once, each closed after its own part."""
     entrepot.learn(NAME, "1", up_image(up))
-    up.fault(kind="cdn", rate=30_000_000)  # what sockets hold is the overlap
+    # What sockets hold is the overlap, and what comes until one is closed.
+    up.fault(kind="cdn", rate=10_000_000 / client.SLOW)
     part = 3 * MIB
 
     def fetch(number):

@@ -86,6 +86,7 @@ def stocked(new_entrepot, up, image):
         up.put_image("me/tool", "1", image)
         for name in ("library/alpine", "me/tool"):
             daemon.learn(name, "1", image)
+        daemon.wait_committed()
         push(daemon, image, "team/alpine-tools")
         push(daemon, image, "team/deep/alp")
         return daemon

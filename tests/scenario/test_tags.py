@@ -256,10 +256,10 @@ def test_stale_ends_when_the_upstream_is_back(up, new_entrepot, old, new):
     up.open()
     wait_until(lambda: entrepot.manifest(NAME, "1").digest == new.digest, 5)
     assert entrepot.manifest(NAME, "1").warning is None
+    entrepot.wait_log("info docker.io answers again")
     [out] = re.findall(r"warn (docker\.io cannot be reached .*)",
                        entrepot.log())
     assert "what is held is served" in out
-    entrepot.wait_log("info docker.io answers again")
 
 
 def test_newest_held_that_can_be_pulled_whole_is_the_stale_answer(

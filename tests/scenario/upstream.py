@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from client import SLOW
 from content import OCI_INDEX, facts
 from faults import Faults
 from httpd import HttpServer
@@ -208,7 +209,7 @@ class Upstream:
         got them may ask before their sender has noted them; one that waits for
         its reader is not waited for.
         """
-        end = time.monotonic() + 0.5
+        end = time.monotonic() + 0.5 * SLOW
         while time.monotonic() < end and any(
                 r.sending for r in self.requests(kinds, digest=digest,
                                                  probes=probes)):
@@ -225,7 +226,7 @@ class Upstream:
 
     def wait_for(self, count=1, timeout=5, **which):
         """Until that many matching requests have come; the list."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * SLOW
         while True:
             found = self.requests(**which)
             if len(found) >= count:
