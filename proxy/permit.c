@@ -25,6 +25,24 @@ static bool address_is_loopback(const char *text)
 	       (IN6_IS_ADDR_V4MAPPED(&in6) && in6.s6_addr[12] == 127);
 }
 
+static bool are_digits(struct span s)
+{
+	while (s.len > 0 && *s.ptr >= '0' && *s.ptr <= '9')
+		span_skip(&s, 1);
+	return s.len == 0;
+}
+
+/* What stands behind an address in brackets: ":5000", or nothing. */
+static bool is_port(struct span s)
+{
+	if (s.len == 0)
+		return true;
+	if (*s.ptr != ':')
+		return false;
+	span_skip(&s, 1);
+	return are_digits(s);
+}
+
 bool permit_host_is_loopback(struct span host)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -32,10 +50,12 @@ bool permit_host_is_loopback(struct span host)
 
 	if (host.len > 0 && host.ptr[0] == '[') {
 		span_skip(&rest, 1);
-		if (!span_cut(&rest, ']', &name))
+		if (!span_cut(&rest, ']', &name) || !is_port(rest))
 			return false;
 	} else if (!span_cut(&rest, ':', &name)) {
 		name = host;
+	} else if (!are_digits(rest)) {
+		return false;
 	}
 	if (span_is_nocase(name, "localhost"))
 		return host.ptr[0] != '[';
@@ -46,14 +66,26 @@ bool permit_host_is_loopback(struct span host)
 	return address_is_loopback(text);
 }
 
+/* What proxies and those who run them say of the client; nginx says nothing
+ * unless its configuration does. */
 static bool is_forwarding(struct span name)
 {
-	static const char prefix[] = "x-forwarded-";
+	static const char prefix[] = "x-forwarded";
+	static const char *const names[] = {
+	    "forwarded",       "via",
+	    "x-real-ip",       "x-client-ip",
+	    "true-client-ip",  "cf-connecting-ip",
+	    "cdn-loop",        "x-envoy-external-address",
+	    "x-original-host", "x-cluster-client-ip",
+	};
 	struct span front = {name.ptr, MIN(name.len, strlen(prefix))};
 
-	return span_is_nocase(front, prefix) ||
-	       span_is_nocase(name, "forwarded") ||
-	       span_is_nocase(name, "x-real-ip") || span_is_nocase(name, "via");
+	if (span_is_nocase(front, prefix))
+		return true;
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+		if (span_is_nocase(name, names[i]))
+			return true;
+	return false;
 }
 
 /*
@@ -73,7 +105,8 @@ const char *permit_head_doubt(const struct http_head *head)
 	for (unsigned i = 0; i < head->n_headers; i++) {
 		if (is_forwarding(head->headers[i].name))
 			return "a proxy has passed it on (Forwarded, "
-			       "X-Forwarded-*, X-Real-IP or Via)";
+			       "X-Forwarded-*, X-Real-IP, Via or another "
+			       "such header)";
 	}
 	return NULL;
 }

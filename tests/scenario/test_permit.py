@@ -55,7 +55,9 @@ def test_this_machine_may_write(up, hosted, method, path, _):
 @pytest.mark.parametrize("header", [
     "Forwarded: for=127.0.0.1", "X-Forwarded-For: 127.0.0.1",
     "x-forwarded-proto: https", "X-Forwarded-Whatever: 1",
-    "X-Real-IP: 127.0.0.1", "Via: 1.1 proxy"])
+    "X-Real-IP: 127.0.0.1", "Via: 1.1 proxy", "X-Forwarded: for=127.0.0.1",
+    "X-Client-IP: 127.0.0.1", "True-Client-IP: 127.0.0.1",
+    "CF-Connecting-IP: 127.0.0.1", "CDN-Loop: proxy"])
 def test_what_a_proxy_passes_on_is_not_local(up, hosted, method, path, action,
                                              header):
     answer = ask(hosted.connect(), method, path, [header])
@@ -68,7 +70,8 @@ def test_what_a_proxy_passes_on_is_not_local(up, hosted, method, path, action,
 
 @pytest.mark.parametrize("host", [
     "registry.example", "localhost.example:5000", "127.0.0.1.example",
-    "192.0.2.1:5000", "0.0.0.0", "[::]:5000", "localhost."])
+    "192.0.2.1:5000", "0.0.0.0", "[::]:5000", "localhost.",
+    "[::1]evil.example", "[::1]:5000.evil.example", "localhost:evil"])
 def test_other_hosts_are_not_local(hosted, host):
     """The name of an attacker may lead to 127.0.0.1 too."""
     answer = ask(hosted.connect(), "POST", UPLOADS, host=host)
