@@ -5,6 +5,7 @@
 #include "cache/journal.h"
 #include "cache/recency.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -296,17 +297,57 @@ static enum err open_folders(struct cache *c, struct why *why)
 	return err;
 }
 
+static bool has_index(struct cache *c)
+{
+	struct stat st;
+
+	return fstatat(c->data_fd, "index/data.mdb", &st, 0) == 0 &&
+	       st.st_size > 0;
+}
+
+static bool has_file(struct cache *c, const char *alg, unsigned first_byte)
+{
+	struct dirent *entry = NULL;
+	char path[32];
+	DIR *dir;
+	int fd;
+
+	snprintf(path, sizeof(path), "blobs/%s/%02x", alg, first_byte);
+	fd = store_open(c, path, O_RDONLY | O_DIRECTORY);
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	while (dir && (entry = readdir(dir)) && entry->d_name[0] == '.')
+		;
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+	return entry != NULL;
+}
+
+/* Without an index only: every folder is looked into, until one has a file. */
+static bool has_blob_files(struct cache *c)
+{
+	for (unsigned i = 0; i < 256; i++)
+		if (has_file(c, "sha256", i) || has_file(c, "sha512", i))
+			return true;
+	return false;
+}
+
 static enum err open_parts(struct cache *c, const struct cache_options *opt,
 			   struct why *why)
 {
 	enum err err = open_folders(c, why);
+	bool there = err == ERR_OK && has_index(c);
+	bool lost = err == ERR_OK && !there && has_blob_files(c);
 
 	if (err == ERR_OK)
 		err = journal_open(c, &c->journal, why);
 	if (err == ERR_OK)
-		err = journal_check_index(c, why);
+		err = journal_check_index(c, there, why);
 	if (err == ERR_OK)
 		err = open_index(c, opt, why);
+	if (err == ERR_OK && lost)
+		cache_tell(c, CACHE_INDEX_LOST, NULL, NULL);
 	if (err == ERR_OK)
 		err = journal_catch_up(c, why);
 	if (err == ERR_OK)

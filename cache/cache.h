@@ -32,6 +32,8 @@ enum cache_event {
 	CACHE_CORRUPT_BLOB, /* a blob's file is missing or of another size */
 	CACHE_DISCARDED,    /* a partial was thrown away: why says so; NULL:
 			       a caller's own error does */
+	CACHE_INDEX_LOST,   /* at opening: blobs/ has files, and nothing tells
+			       of them; an empty index was made */
 	CACHE_INDEX_FULL,   /* commits find no room */
 	CACHE_INDEX_FAILED, /* commits fail */
 	CACHE_INDEX_OK,     /* and work again */

@@ -242,6 +242,23 @@ static bool count_link(void *arg, const struct digest *dg UNUSED,
 	return n->manifests + n->blobs < COUNT_MAX;
 }
 
+static enum err not_empty(struct hosted_change *hc, const struct counted *n)
+{
+	if (n->manifests == 0)
+		return why_set(&hc->ch.why, ERR_BUSY,
+			       "%s still holds %u blob%s that no manifest "
+			       "names: \"collect.grace\" after the last did, "
+			       "they go by themselves",
+			       hc->ch.name, n->blobs, plural(n->blobs));
+	return why_set(&hc->ch.why, ERR_BUSY,
+		       "%s holds %s%u manifest%s and %u blob%s; delete the "
+		       "manifests first, by digest",
+		       hc->ch.name,
+		       n->manifests + n->blobs == COUNT_MAX ? "at least " : "",
+		       n->manifests, plural(n->manifests), n->blobs,
+		       plural(n->blobs));
+}
+
 static enum err release_apply(struct index_txn *txn, struct hosted_change *hc)
 {
 	struct journal_entry e = {
@@ -264,13 +281,7 @@ static enum err release_apply(struct index_txn *txn, struct hosted_change *hc)
 	if (err != ERR_OK)
 		return ERR_IO;
 	if (n.manifests + n.blobs)
-		return why_set(
-		    &hc->ch.why, ERR_BUSY,
-		    "%s holds %s%u manifest%s and %u blob%s; delete those "
-		    "first",
-		    hc->ch.name,
-		    n.manifests + n.blobs == COUNT_MAX ? "at least " : "",
-		    n.manifests, plural(n.manifests), n.blobs, plural(n.blobs));
+		return not_empty(hc, &n);
 	repo_del(txn, &repo);
 	journal_note(txn, &e);
 	return ERR_OK;

@@ -139,8 +139,9 @@ bool journal_snapshot_step(struct journal *j);
 /* ---- what start-up and rebuild do with it (cache/rebuild.c) ---- */
 
 /* Before the index is opened, which would make one: ERR_CORRUPT if it has been
- * lost.  Main thread. */
-enum err journal_check_index(struct cache *c, struct why *why) MUST_CHECK;
+ * lost and the journal tells of hosted content.  Main thread. */
+enum err journal_check_index(struct cache *c, bool there,
+			     struct why *why) MUST_CHECK;
 
 /* Bring the index up to the journal: replay what is beyond its sequence.
  * ERR_CORRUPT: they do not belong together; `why` says what to do.  Main

@@ -5,15 +5,10 @@
 #include "cache/cache_int.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
-enum err journal_check_index(struct cache *c, struct why *why)
+enum err journal_check_index(struct cache *c, bool there, struct why *why)
 {
-	struct stat st;
-
-	if (journal_last(c->journal) == 0 ||
-	    (fstatat(c->data_fd, "index/data.mdb", &st, 0) == 0 &&
-	     st.st_size > 0))
+	if (there || journal_last(c->journal) == 0)
 		return ERR_OK;
 	return why_set(why, ERR_CORRUPT,
 		       "%s/journal tells of hosted content, but there is no "

@@ -74,13 +74,14 @@ static enum err no_room(struct why *why, uint64_t bytes, uint64_t room,
 			 (bytes + KIB - 1) / KIB);
 	if (outstanding)
 		snprintf(promised, sizeof(promised),
-			 ", and %" PRIu64 " MiB are promised to other writes",
-			 (outstanding + MIB - 1) / MIB);
+			 ", and %" PRIu64 " KiB are promised to other writes",
+			 (outstanding + KIB - 1) / KIB);
 	return why_set(why, ERR_NO_SPACE,
 		       "the disk has no room for %s: %" PRIu64
-		       " MiB are free,%s cache.min_free is %" PRIu64 " MiB%s",
-		       what, room / MIB, outstanding ? "" : " and",
-		       min_free / MIB, promised);
+		       " KiB are free,%s cache.min_free is %" PRIu64
+		       " KiB%s; delete what is not needed, or lower that",
+		       what, room / KIB, outstanding ? "" : " and",
+		       min_free / KIB, promised);
 }
 
 /* The call to the filesystem is made without the lock: the sum may be late by

@@ -11,54 +11,79 @@
 /* A line that is written over, where somebody looks on. */
 #define SHOW_EVERY 1000
 
+struct told {
+	bool shown;
+	uint64_t findings;
+};
+
 static void show(void *arg, uint64_t done, uint64_t of)
 {
-	bool *shown = arg;
+	struct told *told = arg;
 
 	if (!isatty(STDERR_FILENO) || (done % SHOW_EVERY && done != of))
 		return;
-	*shown = done != of;
+	told->shown = done != of;
 	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " files%s", done, of,
-		*shown ? "" : "\n");
+		told->shown ? "" : "\n");
 }
 
-static void print_finding(void *arg UNUSED, const char *finding)
+static void print_finding(void *arg, const char *finding)
 {
+	struct told *told = arg;
+
+	told->findings++;
 	printf("%s\n", finding);
 }
 
-static int failed(bool shown, const struct why *why)
+static int failed(const struct told *told, const struct why *why)
 {
-	fprintf(stderr, "%sentrepot: %s\n", shown ? "\n" : "", why->text);
+	fprintf(stderr, "%sentrepot: %s\n", told->shown ? "\n" : "", why->text);
+	return EXIT_FAILED;
+}
+
+/* A script is not to take for whole what lacks something. */
+static int done(const struct told *told)
+{
+	if (!told->findings)
+		return command_done();
+	fprintf(stderr,
+		"entrepot: %" PRIu64 " thing%s could not be taken over; what "
+		"is printed above names %s\n",
+		told->findings, plural(told->findings),
+		told->findings == 1 ? "it" : "them");
 	return EXIT_FAILED;
 }
 
 static int rebuild_index(const struct conf *conf,
 			 const struct cache_options *opt, bool rehash)
 {
-	bool shown = false;
+	struct told told = {0};
 	struct why why;
 
-	if (cache_rebuild(opt, rehash, show, print_finding, &shown, &why) !=
+	if (cache_rebuild(opt, rehash, show, print_finding, &told, &why) !=
 	    ERR_OK)
-		return failed(shown, &why);
+		return failed(&told, &why);
 	printf("%s/index is new; what it and a damaged journal replace is "
-	       "beside it as *.lost-*, which can be removed\n",
+	       "beside it as *.lost-*, which can be removed\n"
+	       "it has what is hosted; what was mirrored is asked for again "
+	       "as it is pulled, and what nobody pulls goes, "
+	       "\"collect.grace\" after the next start\n",
 	       conf->data);
-	return command_done();
+	return done(&told);
 }
 
 static int rebuild_journal(const struct conf *conf,
 			   const struct cache_options *opt)
 {
+	struct told told = {0};
 	struct why why;
 
-	if (cache_renew_journal(opt, print_finding, NULL, &why) != ERR_OK)
-		return failed(false, &why);
+	if (cache_renew_journal(opt, print_finding, &told, &why) != ERR_OK)
+		return failed(&told, &why);
 	printf("%s/journal is new; the old one is beside it as "
 	       "journal.lost-*, which can be removed\n",
 	       conf->data);
-	return command_done();
+	return done(&told);
 }
 
 static int rebuild(const struct conf *conf, bool journal, bool rehash)

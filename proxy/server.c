@@ -108,6 +108,12 @@ static void on_cache_event(void *arg UNUSED, enum cache_event event,
 		if (why)
 			log_warn("cache: %s: discarded: %s", name, why->text);
 		break;
+	case CACHE_INDEX_LOST:
+		log_warn("index: there was none, and blobs/ has files: what "
+			 "they hold is fetched again as it is pulled, and "
+			 "they stay; stop, and let 'entrepot rebuild' take "
+			 "them in or let them go");
+		break;
 	case CACHE_INDEX_FULL:
 		log_error("index: the disk has no room for it to grow, "
 			  "nothing new is stored: %s",

@@ -485,7 +485,7 @@ def test_each_of_index_and_journal_comes_from_the_other(new_entrepot):
     assert daemon.command("rebuild", "--rehash", "journal").returncode == 2
     done = daemon.command("rebuild", "journal")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("\n") == 1
+    assert done.stdout.count("\n") == 1  # and no finding
     shutil.rmtree(daemon.data / "index")
     done = daemon.command("rebuild", "journal")
     assert done.returncode == 1 and "there is no index" in done.stderr

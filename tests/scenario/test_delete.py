@@ -301,9 +301,14 @@ def test_a_claimed_name_stays_hosted_until_it_is_released(up, new_entrepot,
 
     done = entrepot.command("rm", "--release", "org/app")
     assert done.returncode == 1
-    assert "1 manifest and 2 blobs; delete those first" in done.stderr
+    assert "1 manifest and 2 blobs; delete the manifests first, by digest" \
+        in done.stderr
 
     deleted(entrepot, "org/app", manifest(mine))
+    done = entrepot.command("rm", "--release", "org/app")
+    assert done.returncode == 1
+    assert "2 blobs that no manifest names" in done.stderr
+    assert "go by themselves" in done.stderr
     for one in mine.blobs:
         deleted(entrepot, "org/app", blob(one))
     entrepot.config.options({"claim": "none"})

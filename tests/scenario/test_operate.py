@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -658,3 +659,45 @@ def test_control_socket_takes_nonsense(entrepot):
             pass
         sock.close()
     assert entrepot.get("/v2/").status == 200
+
+
+def test_what_a_new_index_lacks_is_named_and_no_success(new_entrepot):
+    image = content.make_image([1000, 2000], "lacks")
+    daemon = new_entrepot(None, {"default_upstream": None})
+    push.Pusher(daemon, "team/lacks").push(image, "1")
+    client.close_all()
+    assert daemon.stop() == 0
+    daemon.stored(image.layers[0].digest).unlink()
+    done = daemon.command("rebuild")
+    assert done.returncode == 1
+    assert "a blob that it names is missing" in done.stdout
+    assert "2 things could not be taken over" in done.stderr  # and its image
+    done = daemon.command("rebuild")  # the journal still tells of it
+    assert done.returncode == 1
+
+
+def test_files_of_which_nothing_tells_are_said(up, new_entrepot):
+    """Without its index a mirror goes on, and its files are not forgotten."""
+    image = content.make_image([100_000, 2000], "forgotten")
+    up.put_image("library/forgotten", "1", image)
+    daemon = new_entrepot(up, {"collect.grace": "1s"})
+    docker = client.Docker(daemon.address)
+    docker.pull("library/forgotten", "1", image)
+    for one in image.blobs:
+        daemon.wait_stored(one)
+    client.close_all()
+    assert daemon.stop() == 0
+    assert "there was none, and blobs/ has files" not in daemon.log()
+    shutil.rmtree(daemon.data / "index")
+    daemon.start()
+    daemon.wait_log("there was none, and blobs/ has files.*'entrepot rebuild'")
+    assert daemon.stop() == 0
+    assert daemon.command("check").returncode == 1
+    done = daemon.command("rebuild")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "what was mirrored is asked for again" in done.stdout
+    daemon.start()
+    docker.pull("library/forgotten", "1", image)
+    client.close_all()
+    assert daemon.stop() == 0
+    assert daemon.command("check").returncode == 0
