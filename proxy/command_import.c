@@ -51,17 +51,33 @@ static int take_flags(int argc, char **argv, char **rest, struct words *w)
 	return n;
 }
 
+static void tell_usage(void)
+{
+	fprintf(stderr, "entrepot: expected import registry-v2 DIR or "
+			"import oci DIR|TAR [NAME], and with either "
+			"[--as-mirror HOST] [--move-tags]\n");
+}
+
+/* False: it was said what is wrong. */
 static bool words_are_right(const struct command_line *line, struct words *w)
 {
 	bool oci = line->n_words >= 1 && strcmp(line->words[0], "oci") == 0;
 
 	if (w->wrong || line->n_words < 2 ||
 	    (!oci && strcmp(line->words[0], "registry-v2") != 0) ||
-	    line->n_words > (oci ? 3 : 2))
+	    line->n_words > (oci ? 3 : 2)) {
+		tell_usage();
 		return false;
+	}
 	if (line->n_words == 3) {
-		if (!repo_path_valid(line->words[2], strlen(line->words[2])))
+		if (!repo_path_valid(line->words[2], strlen(line->words[2]))) {
+			fprintf(stderr,
+				"entrepot: %s is not NAME: that is a "
+				"repository, such as team/app, without a tag "
+				"or digest (the images keep their tags)\n",
+				line->words[2]);
 			return false;
+		}
 		w->as = xasprintf("as=%s", line->words[2]);
 	}
 	return true;
@@ -101,13 +117,8 @@ int command_import(int argc, char **argv)
 	struct command_line line;
 	struct conf *conf = NULL;
 
-	if (!command_line_parse(n, rest, NULL, 3, &line))
-		;
-	else if (!words_are_right(&line, &w))
-		fprintf(stderr, "entrepot: expected import registry-v2 DIR or "
-				"import oci DIR|TAR [NAME], and with either "
-				"[--as-mirror HOST] [--move-tags]\n");
-	else if (command_load(&line.conf, &conf))
+	if (command_line_parse(n, rest, NULL, 3, &line) &&
+	    words_are_right(&line, &w) && command_load(&line.conf, &conf))
 		status = import(conf, &line, &w);
 	conf_unref(&conf);
 	command_line_release(&line);

@@ -44,6 +44,7 @@ struct oci {
 	struct place *places;
 	size_t n_places, room_places;
 	struct place index; /* size 0: there is none */
+	uint64_t ends_at;   /* a tar file without an end; or 0 */
 	struct listed *entries;
 	size_t n_entries;
 };
@@ -133,27 +134,53 @@ static enum err read_extra(struct oci *o, const struct tar_entry *e,
 	return err;
 }
 
+static enum err tell_damage(uint64_t at, uint64_t end, struct why *why)
+{
+	return why_set(why, ERR_INVALID,
+		       "this is no tar archive at byte %" PRIu64 " of %" PRIu64
+		       "%s",
+		       at, end,
+		       at > 0 ? ", but was one until there"
+			      : " (a compressed one has to be unpacked first)");
+}
+
+/* A copy that was broken off: a good header, of more than there is. */
+static enum err tell_cut(const struct tar_entry *e, uint64_t at, uint64_t end,
+			 struct why *why)
+{
+	uint64_t whole;
+
+	if (!size_add(at, e->size, &whole))
+		return tell_damage(at, end, why);
+	return why_set(why, ERR_INVALID,
+		       "the archive ends early, at byte %" PRIu64
+		       ": %.100s begins at byte %" PRIu64 " and has %" PRIu64
+		       " bytes, so it should have %" PRIu64 " at least",
+		       end, e->name, at, e->size, whole);
+}
+
 static enum err read_entry(struct oci *o, uint64_t end, uint64_t *at,
-			   struct tar_entry *e, struct tar_extra *extra)
+			   struct tar_entry *e, struct tar_extra *extra,
+			   struct why *why)
 {
 	uint8_t block[TAR_BLOCK];
-	enum err err = read_at(o->tar, block, sizeof(block), *at)
-			   ? tar_header_read(block, e)
-			   : ERR_INVALID;
 
-	if (err != ERR_OK || e->kind == TAR_END)
-		return err;
+	if (!read_at(o->tar, block, sizeof(block), *at) ||
+	    tar_header_read(block, e) != ERR_OK)
+		return tell_damage(*at, end, why);
+	if (e->kind == TAR_END)
+		return ERR_OK;
 	*at += TAR_BLOCK;
 	if (e->kind == TAR_FILE || e->kind == TAR_OTHER)
 		tar_apply(extra, e);
-	if (e->size > end || *at > end - e->size)
-		return ERR_INVALID;
+	if (e->size > end - *at)
+		return tell_cut(e, *at, end, why);
 	if (e->kind == TAR_FILE)
 		note_file(o, e->name, *at, e->size);
-	else if (e->kind != TAR_OTHER)
-		err = read_extra(o, e, *at, extra);
+	else if (e->kind != TAR_OTHER && read_extra(o, e, *at, extra) != ERR_OK)
+		return tell_damage(*at, end, why);
 	*at += e->size + tar_padding(e->size);
-	return err;
+	return ERR_OK;
 }
 
 static enum err read_tar(struct oci *o, uint64_t end, struct why *why)
@@ -165,13 +192,11 @@ static enum err read_tar(struct oci *o, uint64_t end, struct why *why)
 
 	/* Archives cut off at a file's end are common, and whole enough. */
 	while (err == ERR_OK && e.kind != TAR_END && at + TAR_BLOCK <= end)
-		err = read_entry(o, end, &at, &e, &extra);
+		err = read_entry(o, end, &at, &e, &extra, why);
 	if (err != ERR_OK)
-		return why_set(why, ERR_INVALID,
-			       "this is no tar archive at byte %" PRIu64
-			       " of %" PRIu64
-			       " (a compressed one has to be unpacked first)",
-			       at, end);
+		return err;
+	if (at > 0 && e.kind != TAR_END)
+		o->ends_at = end;
 	if (o->n_places > 1)
 		qsort(o->places, o->n_places, sizeof(*o->places), by_digest);
 	return ERR_OK;
@@ -226,6 +251,12 @@ static enum err open_index(struct oci *o, struct foreign_file *out,
 		err = foreign_open_at(o->dir, ".", "index.json", out, why);
 	else if (o->index.size > 0)
 		err = open_place(o, &o->index, out, why);
+	if (err == ERR_NOT_FOUND && o->ends_at)
+		return why_set(why, ERR_INVALID,
+			       "the archive ends early, at byte %" PRIu64
+			       ": neither an index.json is in it, nor the "
+			       "zeros of an archive's end",
+			       o->ends_at);
 	if (err == ERR_NOT_FOUND)
 		return why_set(why, ERR_INVALID,
 			       "this is no OCI image layout: there is no "

@@ -70,12 +70,65 @@ static void suggest(const char *name, char out[REPO_PATH_MAX + 4])
 		snprintf(out, REPO_PATH_MAX + 4, "%.*s/**", (int)first, name);
 }
 
+static bool is_anothers(const char *name, const struct names_answer *a)
+{
+	return a->kind == NAMES_UNKNOWN || a->row == 3 ||
+	       (a->row == 6 && strncmp(name, LIBRARY, strlen(LIBRARY)) == 0);
+}
+
+static bool can_host(struct import *im, const char *name)
+{
+	struct names_conf table = table_of(im);
+	struct names_answer a;
+
+	return (names_resolve(&table, name, NULL, &a) == ERR_OK ||
+		a.row == 6) &&
+	       !is_anothers(name, &a) && repo_name_valid(name, strlen(name));
+}
+
+/* The command's NAME, which all of a layout gets: a way where that is one
+ * repository, as of podman, which puts localhost/ before what it builds. */
+static void suggest_name(struct import *im, const char *name,
+			 char out[REPO_NAME_MAX + 80])
+{
+	const char *rest = name + strcspn(name, "/") + 1;
+
+	out[0] = '\0';
+	if (im->kind == IMPORT_OCI && foreign_n_repos(im->foreign) == 1)
+		snprintf(out, REPO_NAME_MAX + 80,
+			 "entrepot import oci ... %s would host it by that "
+			 "name, ",
+			 can_host(im, rest) ? rest : "NAME");
+}
+
+/* Row 5: another registry's, and that is none of our upstreams. */
+static bool leave_foreign(struct import *im, const char *name,
+			  const char *pattern)
+{
+	char instead[REPO_NAME_MAX + 80];
+	int first = (int)strcspn(name, "/");
+
+	suggest_name(im, name, instead);
+	if (!repo_name_valid(name, strlen(name)))
+		return leave(im,
+			     "%s is of another registry; %s%s--as-mirror %.*s "
+			     "would take it, with \"upstreams\": {\"%.*s\": "
+			     "{}}",
+			     name, instead, instead[0] ? "or " : "", first,
+			     name, first, name);
+	return leave(im,
+		     "%s begins with another registry's host; %s\"hosted\": "
+		     "[\"%s\"] would host it%s, or --as-mirror %.*s would "
+		     "take it, with \"upstreams\": {\"%.*s\": {}}",
+		     name, instead, pattern, instead[0] ? " by this one" : "",
+		     first, name, first, name);
+}
+
 /* Rows 3, 5, and 6 below library/. */
 static bool leave_row(struct import *im, const char *name,
 		      const struct names_answer *a)
 {
 	char pattern[REPO_PATH_MAX + 4];
-	int first = (int)strcspn(name, "/");
 
 	suggest(name, pattern);
 	if (a->row == 3)
@@ -89,17 +142,7 @@ static bool leave_row(struct import *im, const char *name,
 			     "[\"%s\"] would host it, or --as-mirror %s would "
 			     "take it",
 			     name, a->upstream, a->repo, pattern, a->upstream);
-	if (!repo_name_valid(name, strlen(name)))
-		return leave(im,
-			     "%s is of another registry; --as-mirror %.*s "
-			     "would take it, with \"upstreams\": {\"%.*s\": "
-			     "{}}",
-			     name, first, name, first, name);
-	return leave(im,
-		     "%s begins with another registry's host; \"hosted\": "
-		     "[\"%s\"] would host it, or --as-mirror %.*s would take "
-		     "it, with \"upstreams\": {\"%.*s\": {}}",
-		     name, pattern, first, name, first, name);
+	return leave_foreign(im, name, pattern);
 }
 
 /* A claim that hides what pulls have had by that name until now. */
@@ -122,8 +165,7 @@ static bool take_hosted(struct import *im, const char *name,
 	/* What row 6 makes of it need not fit; the name itself does. */
 	if (err != ERR_OK && a.row != 6)
 		return leave(im, "%s: %s", name, a.detail.text);
-	if (a.kind == NAMES_UNKNOWN || a.row == 3 ||
-	    (a.row == 6 && strncmp(name, LIBRARY, strlen(LIBRARY)) == 0))
+	if (is_anothers(name, &a))
 		return leave_row(im, name, &a);
 	if (!repo_name_valid(name, strlen(name)))
 		return leave(im, "%s is no name that can be hosted", name);

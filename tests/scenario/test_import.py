@@ -151,6 +151,16 @@ def test_command_line(alone, words):
     assert done.returncode == 2, done
 
 
+@pytest.mark.parametrize("name", ["my/a:t3", "my/a@sha256:" + "0" * 64,
+                                  "Bad!"])
+def test_what_is_no_name_is_quoted(alone, layout, image, name):
+    layout.image(image, ref="1")
+    done = take(alone, layout.folder, name, kind="oci", status=2)
+    assert done.stderr == f"entrepot: {name} is not NAME: that is a " \
+        "repository, such as team/app, without a tag or digest (the images " \
+        "keep their tags)\n"
+
+
 def test_wrong_and_missing_bytes_are_told(old, alone, image):
     """What is sound beside them comes all the same."""
     other = content.make_image([6000, 7000], "other")
@@ -558,6 +568,46 @@ def test_names_by_containerds_annotation(alone, layout, image):
     pulls(alone, "team/app", "3", image)
 
 
+@pytest.mark.parametrize("ref, name, other", [
+    ("localhost/myapp:1", "myapp",
+     '"hosted": ["localhost/**"] would host it by this one, or'),
+    ("127.0.0.1:5100/team/pod:1", "team/pod", "or"),
+    # library/ is a mirror's, so it takes another name.
+    ("localhost/library/app:1", "NAME",
+     '"hosted": ["localhost/**"] would host it by this one, or'),
+])
+def test_name_in_place_of_another_registrys(new_entrepot, up, layout, image,
+                                            ref, name, other):
+    """As podman save writes it: the simple way is said first, and is one."""
+    daemon = new_entrepot(up)
+    layout.image(image, ref=ref)
+    done = take(daemon, layout.folder, kind="oci", status=1)
+    host = ref.split("/")[0]
+    assert f"; entrepot import oci ... {name} would host it by that name, " \
+        f"{other} --as-mirror {host} would take it" in done.stdout, done.stdout
+    if name == "NAME":
+        name = "team/own"
+    take(daemon, layout.folder, name, kind="oci")
+    pulls(daemon, name, "1", image)
+
+
+def test_name_replaces_all_names(new_entrepot, up, layout, image):
+    """Of a layout with several, it would make one; so it is not proposed."""
+    second = content.make_image([300], "second")
+    nameless = content.make_image([400], "nameless")
+    daemon = new_entrepot(up)
+    layout.image(image, ref="localhost/one:1")
+    layout.image(second, ref="localhost/two:2")
+    layout.image(nameless, ref="3")
+    done = take(daemon, layout.folder, kind="oci", status=1)
+    left = [line for line in done.stdout.splitlines() if "left: " in line]
+    assert len(left) == 2, done.stdout
+    assert not [line for line in left if "import oci" in line], left
+    take(daemon, layout.folder, "team/app", kind="oci")
+    for tag, brought in ("1", image), ("2", second), ("3", nameless):
+        pulls(daemon, "team/app", tag, brought)
+
+
 def test_referrers_of_a_layout_follow_their_subject(alone, layout, image):
     """As oras and regctl write them: entries without a name."""
     about = content.make_image([10], "about", subject=image,
@@ -615,11 +665,20 @@ def test_archives_that_are_wrong(tmp_path, alone, layout, image):
     data = tar.read_bytes()
     bad = tmp_path / "bad.tar"
     for wrong, what in [(b"", "no index.json"), (b"x" * 2000, "no tar"),
-                        (gzip.compress(data), "unpacked first"),
-                        (data[:len(data) // 2], "no tar archive")]:
+                        (gzip.compress(data), "unpacked first")]:
         bad.write_bytes(wrong)
         done = take(alone, bad, kind="oci", status=1)
         assert what in done.stderr, (what, done.stderr)
+    with tarfile.open(bad, "w") as out:
+        layouts.add_bytes(out, "first", b"1")
+        layouts.add_bytes(out, "second", b"2")
+    wrong = bytearray(bad.read_bytes())
+    wrong[1030] ^= 1
+    bad.write_bytes(wrong)
+    done = take(alone, bad, kind="oci", status=1)
+    assert f"no tar archive at byte 1024 of {len(wrong)}, but was one until " \
+        "there" in done.stderr
+    assert "unpacked" not in done.stderr
     os.mkfifo(tmp_path / "fifo")
     done = take(alone, tmp_path / "fifo", kind="oci", status=1)
     assert "a folder or a file" in done.stderr
@@ -635,6 +694,45 @@ def test_archives_that_are_wrong(tmp_path, alone, layout, image):
         layouts.add_bytes(out, "blobs/sha256/../../../../etc/passwd", b"x")
         layouts.add_bytes(out, "/blobs/sha256/" + "0" * 64, b"x")
         out.add(layout.folder, arcname=".")
+    take(alone, bad, kind="oci")
+    pulls(alone, "team/app", "1", image)
+
+
+def test_archive_that_ends_early(tmp_path, alone, layout, image):
+    """A copy that was broken off says so, wherever the cut is."""
+    layout.image(image, ref="team/app:1")
+    bad = tmp_path / "bad.tar"
+    blob = image.layers[0]
+    name = f"blobs/sha256/{blob.digest[7:]}"
+    for form in tarfile.GNU_FORMAT, tarfile.PAX_FORMAT:
+        with tarfile.open(bad, "w", format=form) as out:
+            layouts.add_bytes(out, name, blob.data)
+            out.add(layout.folder, arcname=".")
+        data = bad.read_bytes()
+        whole = 512 + len(blob.data)
+        for end in 512, 513, whole - 1:
+            bad.write_bytes(data[:end])
+            done = take(alone, bad, kind="oci", status=1)
+            assert f"the archive ends early, at byte {end}: {name} begins at " \
+                f"byte 512 and has {len(blob.data)} bytes, so it should have " \
+                f"{whole} at least" in done.stderr, (end, done.stderr)
+        # Between two entries, and within a header.
+        for end in whole, whole + -whole % 512, whole + -whole % 512 + 100:
+            bad.write_bytes(data[:end])
+            done = take(alone, bad, kind="oci", status=1)
+            assert f"the archive ends early, at byte {end}: neither an " \
+                "index.json is in it" in done.stderr, (end, done.stderr)
+    # A pax record that gives a length which no file can have.
+    info = tarfile.TarInfo("blobs/sha256/" + "0" * 64)
+    info.size = 2 ** 64 - 1
+    bad.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + b"x" * 2000)
+    done = take(alone, bad, kind="oci", status=1)
+    assert "no tar archive at byte 1536 of 3536" in done.stderr, done.stderr
+    # Cut behind the last entry, it is whole enough.
+    tar = layout.tar(bad)
+    with tarfile.open(tar) as archive:
+        end = max(m.offset_data + m.size for m in archive.getmembers())
+    bad.write_bytes(tar.read_bytes()[:end])
     take(alone, bad, kind="oci")
     pulls(alone, "team/app", "1", image)
 
