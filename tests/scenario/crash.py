@@ -177,18 +177,43 @@ def _extents(data, at):
     return found, at + 16 * count
 
 
+def _crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def _slot(data):
+    """A slot of a map: (sequence, written, synced); None if it is torn."""
+    if len(data) < 72:
+        return None
+    crc, length = struct.unpack_from(">II", data, 4)
+    if not 72 < length <= len(data) or _crc32c(data[8:length]) != crc:
+        return None
+    sequence, = struct.unpack_from(">Q", data, 16)
+    written, end = _extents(data, 72)
+    return sequence, written, _extents(data, end)[0]
+
+
 def read_map(path):
-    """(written, synced) of a map file: the better of its two slots."""
-    data = path.read_bytes() if path.exists() else b""
-    best = (-1, [], [])
-    for at in (0, SLOT):
-        if data[at:at + 4] != b"EPM1":
-            continue
-        sequence, = struct.unpack_from(">Q", data, at + 16)
-        written, end = _extents(data, at + 72)
-        synced, _ = _extents(data, end)
-        best = max(best, (sequence, written, synced))
-    return best[1:]
+    """
+    (written, synced) of a map file: the better of its two slots.  One that is
+    being written is read again; one that stays torn does not count.
+    """
+    for _ in range(10):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        slots = [_slot(data[at:at + SLOT]) for at in (0, SLOT)
+                 if data[at:at + 4] == b"EPM1"]
+        if None not in slots:
+            break
+        time.sleep(0.001)
+    return max([(-1, [], []), *filter(None, slots)])[1:]
 
 
 def total(extents):
