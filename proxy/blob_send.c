@@ -158,20 +158,7 @@ static void send_whole(struct request *r, struct blob_reply *b)
 	reply_send(r, b->size, body);
 }
 
-static void send_one_range(struct request *r, struct blob_reply *b)
-{
-	uint64_t first = b->ranges[0].first, last = b->ranges[0].last;
-	char text[HTTP_CONTENT_RANGE_SIZE];
-
-	http_content_range_format(first, last, b->size, text);
-	reply_begin(r, 206);
-	common_headers(r);
-	reply_field(r, "Content-Type", "application/octet-stream");
-	reply_field(r, "Content-Range", text);
-	reply_send(r, last - first + 1, only_body(r, b, first, last));
-}
-
-/* ---- several ranges: multipart/byteranges, in the order asked ---- */
+/* ---- ranges: several as multipart/byteranges, in the order asked ---- */
 
 #define PART_HEAD_MAX 256
 
@@ -203,6 +190,8 @@ static uint64_t run_end(const struct request *r, const struct blob_reply *b,
 	return end;
 }
 
+/* The reader at hand has the shape of the first range that was asked for, which
+ * may lie past the end and be left out: each range has a reader of its own. */
 static struct body *part_body(struct request *r, struct blob_reply *b,
 			      unsigned i)
 {
@@ -216,6 +205,22 @@ static struct body *part_body(struct request *r, struct blob_reply *b,
 	else
 		blob = blob_repin(b->blob);
 	return bytes_of(r, blob, reader, range->first, range->last);
+}
+
+static void send_one_range(struct request *r, struct blob_reply *b)
+{
+	uint64_t first = b->ranges[0].first, last = b->ranges[0].last;
+	struct body *body =
+	    b->reader ? part_body(r, b, 0) : only_body(r, b, first, last);
+	char text[HTTP_CONTENT_RANGE_SIZE];
+
+	flow_reader_free(&b->reader);
+	http_content_range_format(first, last, b->size, text);
+	reply_begin(r, 206);
+	common_headers(r);
+	reply_field(r, "Content-Type", "application/octet-stream");
+	reply_field(r, "Content-Range", text);
+	reply_send(r, last - first + 1, body);
 }
 
 static void send_multipart(struct request *r, struct blob_reply *b)

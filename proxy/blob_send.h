@@ -30,7 +30,8 @@ bool blob_reply_init(struct blob_reply *b, struct request *r) MUST_CHECK;
 void blob_reply_release(struct blob_reply *b);
 
 /* What a source should bring first: of several ranges the first, of none that
- * can be satisfied one byte, for the size. */
+ * can be satisfied one byte, for the size.  With the size known the first may
+ * turn out to lie past the end. */
 struct flow_range blob_reply_range(const struct blob_reply *b);
 
 /* Answer with the whole blob, whatever ranges were asked for: RFC 9110, 14.2

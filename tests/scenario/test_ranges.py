@@ -299,3 +299,74 @@ def test_slots_for_far_ranges_are_bounded(up, entrepot, cold):
     for n, download in enumerate(asked):
         check_part(download.finish(), cold, n * 2 * MIB, n * 2 * MIB + 49_999)
     entrepot.may_leave_partials = True
+
+
+# ---- some of them past the end ----
+
+SIZE = 256 * 1024
+LAST = SIZE - 1
+HOLDBACK = 65_536
+
+
+@pytest.mark.parametrize("state", ["warm", "cold", "cold, size known"])
+@pytest.mark.parametrize("ranges, parts", [
+    ("262144-,253948-254948", [(253948, 254948)]),
+    ("253948-254948,262144-", [(253948, 254948)]),
+    ("9999999-9999999,100-", [(100, LAST)]),
+    ("100-,9999999-9999999", [(100, LAST)]),
+    ("9999999-9999999,0-", [(0, LAST)]),
+    ("0-,9999999-9999999", [(0, LAST)]),
+    ("262144-,-100", [(SIZE - 100, LAST)]),
+    ("-100,262144-", [(SIZE - 100, LAST)]),
+    ("262144-,-100,300000-,253948-254948",
+     [(SIZE - 100, LAST), (253948, 254948)]),
+    ("262144-,0-", [(0, LAST)]),
+    ("9999999-9999999,7-9,200-", [(7, 9), (200, LAST)]),
+    ("262144-,9999999-9999999", []),
+    ("9999999-9999999,262144-", [])])
+def test_ranges_past_the_end_are_left_out(up, entrepot, state, ranges, parts):
+    image = content.make_image([SIZE], "past")
+    blob = image.layers[0]
+    up.put_image(NAME, "1", image)
+    if state != "cold":
+        entrepot.learn(NAME, "1", image)
+    if state == "warm":
+        client.check_blob(entrepot.blob(NAME, blob.digest), blob)
+        entrepot.wait_stored(blob)
+    up.forget()
+    response = ask(entrepot, blob, f"bytes={ranges}")
+    if not parts:
+        assert response.status == 416, response
+        assert response.headers["Content-Range"] == f"bytes */{SIZE}"
+    elif len(parts) == 1:
+        check_part(response, blob, *parts[0])
+    else:
+        assert response.status == 206, response
+        assert multipart(response) == [
+            (a, b, SIZE, blob.data[a:b + 1]) for a, b in parts]
+    if state == "warm":
+        assert not up.requests()
+    elif any(last - first > 2000 for first, last in parts):
+        entrepot.wait_stored(blob)
+    else:
+        assert up.bytes_sent(blob.digest) < 2000
+        entrepot.may_leave_partials = True
+
+
+@pytest.mark.parametrize("ranges, first", [
+    ("9999999-9999999,100-", 100), ("100-,9999999-9999999", 100),
+    ("9999999-9999999,0-", 0), ("0-,9999999-9999999", 0)])
+def test_open_range_waits_for_the_proof_whatever_stands_beside_it(
+        up, entrepot, ranges, first):
+    blob = content.make_blob(SIZE, "wrong")
+    up.put_blob(NAME, blob)
+    fault = up.fault(kind="cdn", flip_at=150_000, stall_after=SIZE - 200)
+    download = entrepot.download(NAME, blob.digest,
+                                 {"Range": f"bytes={ranges}"})
+    download.read_for(0.2 * SLOW)
+    assert len(download.body) <= SIZE - HOLDBACK - first
+    fault.release()
+    download.cut()
+    assert len(download.body) <= SIZE - HOLDBACK - first
+    entrepot.wait_log("twice; it is not asked for again")
+    assert not entrepot.stored(blob.digest)
