@@ -15,23 +15,29 @@ static bool is_here(struct index_txn *txn, uint64_t repo,
 	       manifest_get(txn, dg, &row) == ERR_OK;
 }
 
-void freshness_read_repo(struct request *r, struct index_txn *txn,
-			 struct freshness *f)
+void freshness_of_repo(const struct conf_upstream *up,
+		       const struct repo_row *row, struct freshness *f)
 {
-	const struct conf_upstream *up = r->up;
-	struct repo_row repo;
-
 	f->now_ms = wall_ms();
 	f->deny_check_ms = up->check_ms;
 	f->max_stale_ms = up->max_stale_ms;
 	f->max_denied_ms = up->max_denied_ms;
 	f->follow = up->gone == CONF_GONE_FOLLOW;
 	f->offline = up->offline;
-	if (request_repo(r, txn) &&
-	    repo_get(txn, r->repo_id, &repo) == ERR_OK) {
-		f->denied_ms = repo.denied_ms;
-		f->denied_checked_ms = repo.denied_checked_ms;
+	if (row) {
+		f->denied_ms = row->denied_ms;
+		f->denied_checked_ms = row->denied_checked_ms;
 	}
+}
+
+void freshness_read_repo(struct request *r, struct index_txn *txn,
+			 struct freshness *f)
+{
+	struct repo_row repo;
+	bool known =
+	    request_repo(r, txn) && repo_get(txn, r->repo_id, &repo) == ERR_OK;
+
+	freshness_of_repo(r->up, known ? &repo : NULL, f);
 }
 
 static void read_tag(struct request *r, struct index_txn *txn,

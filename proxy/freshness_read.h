@@ -12,6 +12,11 @@
 #include "proxy/reply.h"
 #include "proxy/request.h"
 
+/* What an upstream's configuration and a repository's row say; NULL: it has
+ * none.  *f is zeroed by the caller.  Any thread. */
+void freshness_of_repo(const struct conf_upstream *up,
+		       const struct repo_row *row, struct freshness *f);
+
 /* All facts about the tag r->route.ref; *f is zeroed by the caller. */
 void freshness_read_tag(struct request *r, struct freshness *f);
 

@@ -258,6 +258,9 @@ static void store(struct request *r)
 	struct push *p = state_of(r);
 
 	r->state = NULL;
+	/* Not before: a body may have taken its time. */
+	p->builds_on_shadow =
+	    p->shadow.kind == NAMES_MIRROR && request_sees_now(r, &p->shadow);
 	s->push = p;
 	s->conf = conf_ref(r->conf);
 	s->cache = r->server->cache;
@@ -397,8 +400,6 @@ static void start(struct request *r)
 	r->state = p;
 	/* request.c has asked permit_push(), which left it there. */
 	p->shadow = r->shadow;
-	p->builds_on_shadow =
-	    p->shadow.kind == NAMES_MIRROR && request_sees_now(r, &p->shadow);
 	if (type.ptr)
 		p->content_type = xstrndup(type.ptr, type.len);
 	if (read_tags(r))

@@ -11,6 +11,7 @@
 #include "proxy/request.h"
 
 #include "cache/cache.h"
+#include "proxy/freshness_read.h"
 #include "proxy/mirror.h"
 #include "proxy/reply.h"
 
@@ -152,18 +153,27 @@ bool request_sees_now(const struct request *r,
 	const struct conf_upstream *up = conf_upstream_find(
 	    r->conf, mirror->upstream, strlen(mirror->upstream));
 	struct repo_row row = {.visibility = VIS_UNKNOWN};
+	struct freshness facts = {0};
 	enum visibility mark;
 	struct index_txn *txn;
 	uint64_t id;
-	bool old;
+	bool known, old;
 
-	if (!up || up->private_content == CONF_PRIVATE_SHARE)
-		return up != NULL;
+	if (!up)
+		return false;
 	txn = index_read(cache_index(r->server->cache));
-	if (repo_id(txn, mirror->upstream, mirror->repo, &id) != ERR_OK ||
-	    repo_get(txn, id, &row) != ERR_OK)
-		row.visibility = VIS_UNKNOWN;
+	known = repo_id(txn, mirror->upstream, mirror->repo, &id) == ERR_OK &&
+		repo_get(txn, id, &row) == ERR_OK;
 	index_read_end(txn);
+	/* As a pull of one of its digests: denied for too long, none is
+	 * given out until upstream has said yes again. */
+	freshness_of_repo(up, known ? &row : NULL, &facts);
+	if (freshness_of_digest(&facts) != FRESHNESS_HIT)
+		return false;
+	if (up->private_content == CONF_PRIVATE_SHARE)
+		return true;
+	if (!known)
+		row.visibility = VIS_UNKNOWN;
 	mark = judge(&row, up->public_check_ms, &old);
 	if (up->credentials == CONF_CRED_NONE)
 		return mark != VIS_PRIVATE;

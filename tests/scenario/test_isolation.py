@@ -13,6 +13,7 @@ import client
 import content
 import datasets
 from content import FOREIGN_LAYER, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from daemon import wait_until
 from push import Pusher, post_put
 
 THIEF = "team/thief"
@@ -319,6 +320,43 @@ def test_a_claimed_name_has_what_its_mirror_was_given(entrepot, ups):
     for blob in mine.image.layers:
         client.check_blob(entrepot.blob("org/app", blob.digest), blob)
     assert entrepot.blob("org/app", other.layers[0].digest).status == 404
+
+
+@pytest.mark.parametrize("private", ["deny", "share"])
+@pytest.mark.parametrize("max_denied", ["0s", "24h"])
+def test_a_push_builds_on_what_a_pull_would_still_get(
+        new_entrepot, up, image, max_denied, private):
+    """Past max_denied what upstream denies is nobody's any more."""
+    entrepot = new_entrepot(up, {"hosted": ["team/**"]}, check="1s",
+                            max_denied=max_denied, private=private)
+    up.put_image("org/app", "1", image)
+    client.Docker(entrepot.address).pull("org/app", "1", image)
+    for blob in image.blobs:
+        entrepot.wait_stored(blob)
+    up.fault(kind=("manifest", "blob"), status=403, times=None)
+    wait_until(lambda: entrepot.manifest("org/app", "1").status == 403 or
+               any(r.status == 403 for r in up.requests("manifest")), 5)
+    held = 403 if max_denied == "0s" else 200
+    blob = image.layers[0]
+    assert entrepot.manifest("org/app", "1").status == held
+    assert entrepot.manifest("org/app", image.digest).status == held
+    assert entrepot.blob("org/app", blob.digest).status == held
+    pusher = Pusher(entrepot, THIEF)
+    for source in ("org/app", "docker.io/org/app"):
+        answer = pusher.mount(blob.digest, source)
+        assert answer.status == (202 if held == 403 else 201), answer
+        if answer.status == 202:
+            where = answer.headers["Location"]
+            assert pusher.ask("DELETE", where).status == 204
+    assert entrepot.blob(THIEF, blob.digest).status == \
+        (404 if held == 403 else 200)
+    answer = Pusher(entrepot, "org/app").put_manifest(image, "1")
+    if held == 200:
+        assert answer.status == 201, answer
+        return
+    assert (answer.status, answer.code) == (400, "MANIFEST_BLOB_UNKNOWN")
+    for one in image.blobs:  # the name is hosted now
+        assert entrepot.blob("org/app", one.digest).status == 404
 
 
 def test_layer_type_is_what_each_repository_was_told(entrepot, owned):
