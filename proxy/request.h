@@ -131,9 +131,9 @@ void request_may_see(struct request *r, void (*next)(struct request *r));
 bool request_hide(struct request *r) MUST_CHECK;
 /*
  * Would what the mirrored repository `mirror` holds be served to this client
- * now, as far as is known: neither private, nor denied by its upstream for
- * longer than max_denied?  For pushes that build on it: what is not known
- * costs them an upload, and nobody is asked.
+ * now, as far as is known: may it pull, and is it neither private, nor denied
+ * by its upstream for longer than max_denied?  For pushes that build on it:
+ * what is not known costs them an upload, and nobody is asked.
  */
 bool request_sees_now(const struct request *r,
 		      const struct names_answer *mirror) MUST_CHECK;

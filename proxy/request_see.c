@@ -13,6 +13,7 @@
 #include "cache/cache.h"
 #include "proxy/freshness_read.h"
 #include "proxy/mirror.h"
+#include "proxy/permit.h"
 #include "proxy/reply.h"
 
 struct seeing {
@@ -159,7 +160,7 @@ bool request_sees_now(const struct request *r,
 	uint64_t id;
 	bool known, old;
 
-	if (!up)
+	if (!up || !permit_would(r, ACTION_PULL))
 		return false;
 	txn = index_read(cache_index(r->server->cache));
 	known = repo_id(txn, mirror->upstream, mirror->repo, &id) == ERR_OK &&

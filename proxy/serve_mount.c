@@ -7,6 +7,7 @@
 
 #include "cache/hosted.h"
 #include "proxy/hook.h"
+#include "proxy/permit.h"
 #include "proxy/reply.h"
 
 /* It outlives the request: whoever has asked may leave. */
@@ -82,13 +83,16 @@ static void submit(struct mount *m)
 	cache_mount_blob(m->cache, &ask, on_commit, m);
 }
 
-/* Where to mount from.  False: from nowhere. */
+/* Where to mount from.  False: from nowhere.  Whoever may not pull is not told
+ * what there is, not even what the name that he pushes to holds already. */
 static bool find_source(struct request *r, struct mount *m)
 {
 	struct names_answer from;
 	struct span value;
 	char name[REPO_PATH_MAX + 1];
 
+	if (!permit_would(r, ACTION_PULL))
+		return false;
 	if (http_query_find(r->head->query, "from", &value) == 0) {
 		m->anywhere = true;
 		return true;

@@ -8,7 +8,9 @@ name table out of it.
 import pytest
 
 import client
+import content
 import namespace
+from push import Pusher
 
 UPLOADS = "/v2/team/app/blobs/uploads/"
 MANIFEST = "/v2/team/app/manifests/1"
@@ -192,6 +194,67 @@ def test_a_reload_opens_and_closes(hosted):
     hosted.config.options({"anonymous": ["pull", "push"]})
     hosted.reload()
     assert not refused(ask(hosted.connect(), "POST", UPLOADS, header))
+
+
+# ---- those who may push and not pull ----
+
+NOWHERE = content.make_blob(70_000, "nowhere")
+
+
+@pytest.fixture
+def takes_pushes(new_entrepot, up, image):
+    """Private to this machine: team/secret, and what org/app brought."""
+    entrepot = new_entrepot(up, {**HOSTED, "claim": "push",
+                                 "anonymous": ["push"]})
+    up.put_image("org/app", "1", image)
+    client.Docker(entrepot.address).pull("org/app", "1", image)
+    Pusher(entrepot, "team/secret").push(image, "1")
+    for blob in image.blobs:
+        entrepot.wait_stored(blob)
+    return entrepot
+
+
+def mount(entrepot, name, digest, source, headers):
+    query = f"?mount={digest}" + (f"&from={source}" if source else "")
+    connection = entrepot.connect()
+    answer = ask(connection, "POST", f"/v2/{name}/blobs/uploads/{query}",
+                 headers)
+    if answer.status == 202:
+        end = entrepot.request("DELETE", answer.headers["Location"])
+        assert end.status == 204, end
+    return answer
+
+
+@pytest.mark.parametrize("source", [
+    None, "team/secret", "org/app", "docker.io/org/app"])
+@pytest.mark.parametrize("name", ["team/app", "team/secret"])
+def test_a_mount_needs_a_pull(takes_pushes, image, name, source):
+    """It would tell what there is, and answers as where there is nothing."""
+    for blob in (image.layers[0], image.config, NOWHERE):
+        answer = mount(takes_pushes, name, blob.digest, source, ["Via: 1.1 p"])
+        assert answer.status == 202, answer
+        assert answer.digest is None
+    path = f"/v2/team/app/blobs/{image.layers[0].digest}"
+    assert takes_pushes.get(path).status == 404
+    # This machine may pull.
+    answer = mount(takes_pushes, name, image.layers[0].digest, source, [])
+    assert answer.status == 201, answer
+
+
+def test_a_push_builds_on_its_mirror_where_it_may_pull(takes_pushes, image):
+    def put(headers):
+        connection = takes_pushes.connect()
+        connection.send_head("PUT", "/v2/org/app/manifests/2", {
+            **headers, "Content-Type": image.media_type,
+            "Content-Length": len(image.data)})
+        connection.send(image.data)
+        answer = connection.read("PUT")
+        connection.close()
+        return answer
+
+    answer = put({"Via": "1.1 p"})
+    assert (answer.status, answer.code) == (400, "MANIFEST_BLOB_UNKNOWN")
+    assert put({}).status == 201
 
 
 # ---- deleting ----
