@@ -78,6 +78,14 @@ static void ask_witness(struct question *q, bool anonymous, question_step *step)
 	question_call_head(q, &spec, step);
 }
 
+static void note_limit(struct question *q, const struct heard *h)
+{
+	if (!h->err && h->head->status == 429)
+		upstream_note_limit(
+		    q->up, LIMIT_CHECK, true,
+		    h->head->has_retry_after ? h->head->retry_after_s : 0);
+}
+
 /* Only what is still there says who may have it: anybody may ask for what we
  * hold and upstream has deleted. */
 static void again_heard(struct question *q, const struct heard *h)
@@ -103,11 +111,7 @@ static void anonymous_heard(struct question *q, const struct heard *h)
 	} else if (status != 451 && question_is_denial(h)) {
 		mark_as(q, VIS_PRIVATE);
 	} else {
-		if (status == 429)
-			upstream_note_limit(q->up, LIMIT_CHECK, true,
-					    h->head->has_retry_after
-						? h->head->retry_after_s
-						: 0);
+		note_limit(q, h);
 		mark_done(q);
 	}
 }
@@ -180,4 +184,41 @@ void ask_visibility(struct question *q)
 		      q->kind == ASK_VISIBILITY_MANIFEST ? CALL_MANIFEST
 							 : CALL_BLOB,
 		      q->reference, visibility_answer);
+}
+
+/* ---- ASK_VISIBILITY_TAGS ---- */
+
+/*
+ * A list that names nothing has nothing else to ask for.  Some registries
+ * refuse lists of what they let everybody pull, so that this decides about the
+ * list alone.
+ */
+static void list_heard(struct question *q, const struct heard *h)
+{
+	unsigned status = h->err ? 0 : h->head->status;
+
+	if (status == 200)
+		q->found.visibility = VIS_PUBLIC;
+	else if (status == 404 || (status != 451 && question_is_denial(h)))
+		q->found.visibility = VIS_PRIVATE;
+	else
+		note_limit(q, h);
+	visibility_answer(q);
+}
+
+void ask_visibility_tags(struct question *q)
+{
+	struct call_spec spec = question_spec(q, CALL_TAGS, "", false);
+
+	spec.anonymous = true;
+	spec.query = "n=1";
+	if (!upstream_has_credentials(q->up) &&
+	    q->found.visibility != VIS_PRIVATE) {
+		q->found.visibility = VIS_PUBLIC;
+		question_answer(q);
+	} else if (upstream_limited_ms(q->up, LIMIT_CHECK, true)) {
+		visibility_answer(q);
+	} else {
+		question_call_head(q, &spec, list_heard);
+	}
 }

@@ -38,9 +38,12 @@ enum ask_kind {
 	/* All referrers of a digest, merged, unfiltered. */
 	ASK_REFERRERS,
 	/* Is this repository public?  `reference` is what has just been had
-	 * with credentials, a manifest's or blob's digest. */
+	 * with credentials, a manifest's tag or digest, or a blob's digest. */
 	ASK_VISIBILITY_MANIFEST,
 	ASK_VISIBILITY_BLOB,
+	/* May everybody see its list of tags, which has just been had with
+	 * credentials and names none?  That marks nothing. */
+	ASK_VISIBILITY_TAGS,
 	ASK_KINDS
 };
 

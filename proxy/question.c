@@ -195,7 +195,8 @@ const char *question_upstream(const struct question *q)
 
 static bool is_by_digest(enum ask_kind kind)
 {
-	return kind != ASK_TAG && kind != ASK_TAGS;
+	return kind != ASK_TAG && kind != ASK_TAGS &&
+	       kind != ASK_VISIBILITY_MANIFEST && kind != ASK_VISIBILITY_TAGS;
 }
 
 static bool is_list(enum ask_kind kind)
@@ -214,6 +215,7 @@ static void question_begin(struct question *q)
 	    [ASK_REFERRERS] = ask_referrers,
 	    [ASK_VISIBILITY_MANIFEST] = ask_visibility,
 	    [ASK_VISIBILITY_BLOB] = ask_visibility,
+	    [ASK_VISIBILITY_TAGS] = ask_visibility_tags,
 	};
 
 	if (is_by_digest(q->kind) &&

@@ -223,6 +223,7 @@ void ask_yes_blob(struct question *q);
 void ask_tags(struct question *q);
 void ask_referrers(struct question *q);
 void ask_visibility(struct question *q);
+void ask_visibility_tags(struct question *q);
 
 /* ---- ask_list.c, for both kinds of lists ---- */
 

@@ -71,7 +71,8 @@ struct request {
 
 	/* What the reply rests on, for request_may_see(): a digest or tag that
 	 * has just been had.  request.c sets it to the digest in the path;
-	 * a handler that serves another one replaces it. */
+	 * a handler that serves another one replaces it.  "": a list of tags
+	 * that names none. */
 	char witness[DIGEST_TEXT_MAX];
 	struct seeing *seeing; /* request_see.c's */
 

@@ -100,20 +100,26 @@ static void too_late(void *arg)
 		decide(r, r->seeing->mark, NULL);
 }
 
+static enum ask_kind kind_of(const struct request *r)
+{
+	if (!r->witness[0])
+		return ASK_VISIBILITY_TAGS;
+	return r->route.endpoint == ENDPOINT_BLOB ? ASK_VISIBILITY_BLOB
+						  : ASK_VISIBILITY_MANIFEST;
+}
+
 static void ask(struct request *r, enum visibility mark,
 		void (*next)(struct request *r))
 {
 	struct mirror_ask question = {
-	    .kind = r->route.endpoint == ENDPOINT_BLOB
-			? ASK_VISIBILITY_BLOB
-			: ASK_VISIBILITY_MANIFEST,
+	    .kind = kind_of(r),
 	    .upstream = r->names.upstream,
 	    .repo = r->names.repo,
 	    .reference = r->witness,
 	};
 	struct seeing *s = xcalloc(1, sizeof(*s));
 
-	assert(!r->seeing && r->witness[0]);
+	assert(!r->seeing);
 	r->seeing = s;
 	s->next = next;
 	s->mark = mark;

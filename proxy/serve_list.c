@@ -66,19 +66,21 @@ static void send_page(struct request *r)
 	reply_send(r, page->len, body);
 }
 
-/* An empty list names nothing that could be private, but where others are
- * refused it tells that there is nothing more. */
+/*
+ * An empty list names nothing that could be private, but it tells: of tags,
+ * that there is such a repository; and where others are refused, that there is
+ * nothing more.  An upstream that has not the subject has no referrers, too.
+ */
 static void show(struct request *r)
 {
 	const struct list_page *page = &state_of(r)->page;
 
-	if (!page->first[0]) {
-		if (!request_hide(r))
-			send_page(r);
-		return;
+	if (page->first[0] || is_tags(r)) {
+		memcpy(r->witness, page->first, sizeof(r->witness));
+		request_may_see(r, send_page);
+	} else if (!request_hide(r)) {
+		send_page(r);
 	}
-	memcpy(r->witness, page->first, sizeof(r->witness));
-	request_may_see(r, send_page);
 }
 
 /* ---- reading lists, on a worker ---- */

@@ -15,6 +15,7 @@ import datasets
 from content import FOREIGN_LAYER, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from daemon import wait_until
 from push import Pusher, post_put
+from test_attack import LOGIN, SECRET, private
 
 THIEF = "team/thief"
 SPARSE = "team/sparse"  # where manifests may lack their blobs
@@ -302,6 +303,60 @@ def test_what_is_hosted_costs_a_mirror_no_transfer(entrepot, ups, hosted):
         assert ups["docker.io"].bytes_sent(blob.digest) == 0, blob.digest
 
 
+# ---- what only our credentials get ----
+
+AFTER_ALL = [f"/v2/%s/tags/list?{query}" for query in
+             ("last=zzz", "n=5&last=zzz", "n=0&last=zzz")]
+
+
+@pytest.fixture
+def with_login(new_entrepot, up, image):
+    """Nothing has been pulled yet, so that nothing has a mark."""
+    for name in (SECRET, "corp/public"):
+        up.put_image(name, "v1", image)
+    private(up, SECRET)
+    return new_entrepot(up, **LOGIN)
+
+
+@pytest.mark.parametrize("path", AFTER_ALL)
+def test_an_empty_page_does_not_tell_of_a_private_repository(
+        with_login, up, path):
+    for _ in range(2):
+        answer = with_login.get(path % SECRET)
+        assert (answer.status, answer.code) == (403, "DENIED"), answer
+    whole = with_login.get(f"/v2/{SECRET}/tags/list")
+    assert (whole.status, whole.body) == (403, answer.body)
+    assert with_login.get(path % "corp/none").status == 404
+    for _ in range(2):
+        answer = with_login.get(path % "corp/public")
+        assert (answer.status, answer.json()["tags"]) == (200, []), answer
+
+
+def test_an_empty_page_that_nobody_can_judge_is_503(with_login, up):
+    fault = up.fault(kind="token", status=500,
+                     when=lambda r: "authorization" not in r.headers)
+    for name in (SECRET, "corp/public"):
+        assert with_login.get(AFTER_ALL[0] % name).status == 503
+    fault.clear()
+    wait_until(lambda: [with_login.get(AFTER_ALL[0] % name).status for name in
+                        (SECRET, "corp/public")] == [403, 200], 5)
+
+
+def test_a_list_that_is_refused_to_all_marks_nothing(with_login, up, image):
+    """Its content is everybody's all the same."""
+    lists = []  # our login's, then nobody's
+
+    def is_second(request):
+        if "authorization" in request.headers:
+            lists.append(request)
+        return len(lists) > 1
+
+    up.fault(kind="tags", status=403, times=None, when=is_second)
+    assert with_login.get(AFTER_ALL[0] % "corp/public").status == 403
+    assert len(lists) == 2
+    client.Docker(with_login.address).pull("corp/public", "v1", image)
+
+
 # ---- a claimed name, and the mirror that it stood for ----
 
 def test_a_claimed_name_has_what_its_mirror_was_given(entrepot, ups):
@@ -322,13 +377,13 @@ def test_a_claimed_name_has_what_its_mirror_was_given(entrepot, ups):
     assert entrepot.blob("org/app", other.layers[0].digest).status == 404
 
 
-@pytest.mark.parametrize("private", ["deny", "share"])
+@pytest.mark.parametrize("private_content", ["deny", "share"])
 @pytest.mark.parametrize("max_denied", ["0s", "24h"])
 def test_a_push_builds_on_what_a_pull_would_still_get(
-        new_entrepot, up, image, max_denied, private):
+        new_entrepot, up, image, max_denied, private_content):
     """Past max_denied what upstream denies is nobody's any more."""
     entrepot = new_entrepot(up, {"hosted": ["team/**"]}, check="1s",
-                            max_denied=max_denied, private=private)
+                            max_denied=max_denied, private=private_content)
     up.put_image("org/app", "1", image)
     client.Docker(entrepot.address).pull("org/app", "1", image)
     for blob in image.blobs:
