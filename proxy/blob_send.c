@@ -86,15 +86,26 @@ static void common_headers(struct request *r)
 bool blob_reply_init(struct blob_reply *b, struct request *r)
 {
 	memset(b, 0, sizeof(*b));
-	if (!read_ranges(b, r))
-		return false;
-	/* A name that is its own content: to look at the name is enough. */
-	if (!reply_not_modified(r, r->route.ref))
-		return true;
+	b->not_modified = reply_not_modified(r, r->route.ref);
+	return read_ranges(b, r);
+}
+
+bool blob_reply_is_bare(const struct blob_reply *b, const struct request *r)
+{
+	return r->is_head || b->not_modified;
+}
+
+/*
+ * RFC 9110, 13.2.1: "A server MUST ignore all received preconditions if its
+ * response to the same request without those conditions [...] would have been
+ * a status code other than a 2xx (Successful) or 412 (Precondition Failed)."
+ * A blob's name is its content, but does not say that there is one.
+ */
+static void send_not_modified(struct request *r)
+{
 	reply_begin(r, 304);
 	common_headers(r);
 	reply_send(r, 0, NULL);
-	return false;
 }
 
 static void send_unsatisfiable(struct request *r, const struct blob_reply *b)
@@ -253,7 +264,9 @@ static void send_multipart(struct request *r, struct blob_reply *b)
 
 void blob_send(struct request *r, struct blob_reply *b)
 {
-	if (b->unsatisfiable) {
+	if (b->not_modified) {
+		send_not_modified(r);
+	} else if (b->unsatisfiable) {
 		send_unsatisfiable(r, b);
 	} else if (r->is_head || !b->ranges) {
 		send_whole(r, b);

@@ -16,9 +16,11 @@ struct blob_reply {
 	struct http_range *ranges; /* NULL: the whole blob */
 	unsigned n_ranges;
 	bool unsatisfiable; /* a range that no blob satisfies */
+	bool not_modified;  /* the client has it: 304, if it may have it */
 
-	/* What the answer is made from: the size, and, unless it is a HEAD,
-	 * one source, which is owned here until blob_send() takes it. */
+	/* What the answer is made from: the size, and, unless it is a HEAD
+	 * or not modified, one source, which is owned here until blob_send()
+	 * takes it.  A 304 needs no size. */
 	uint64_t size;
 	struct blob *blob;
 	struct flow_reader *reader;
@@ -38,8 +40,11 @@ struct flow_range blob_reply_range(const struct blob_reply *b);
  * lets a server ignore them, and a 200 is always right. */
 void blob_reply_ignore_ranges(struct blob_reply *b);
 
-/* The size is known, the source is there, and the client may see it: 200, 206
- * or 416. */
+/* Is the answer a head alone? */
+bool blob_reply_is_bare(const struct blob_reply *b, const struct request *r);
+
+/* The size is known, the source is there, and the client may see it: 200, 206,
+ * 304 or 416. */
 void blob_send(struct request *r, struct blob_reply *b);
 
 #endif

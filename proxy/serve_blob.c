@@ -8,6 +8,7 @@
  *   missing ──► JOIN ──► follow the flight ─┐ no room
  *      │          └─ stored by now: LOOKUP  └──► PASS
  *      └─ HEAD: the size from an edge, else ASK
+ *         what the client has already: ASK, then 304
  */
 #include "proxy/blob_open.h"
 #include "proxy/blob_send.h"
@@ -57,7 +58,7 @@ static void serve_stored(struct request *r)
 	struct blob_opening how = {r->route.digest, opened, look_up};
 	struct blob_state *st = state_of(r);
 
-	if (!r->is_head) {
+	if (!blob_reply_is_bare(&st->reply, r)) {
 		blob_open(r, &how);
 		return;
 	}
@@ -95,7 +96,7 @@ static void asked(struct message *msg, void *object)
 	} else if (st->lookup.stored) {
 		r->verdict = VERDICT_REVALIDATED;
 		request_may_see(r, serve_stored);
-	} else if (a->size == CALL_LENGTH_UNKNOWN) {
+	} else if (a->size == CALL_LENGTH_UNKNOWN && !st->reply.not_modified) {
 		why_set(&a->why, ERR_BAD_UPSTREAM,
 			"%s does not tell the size of this blob",
 			r->names.upstream);
@@ -260,9 +261,10 @@ static void look_up(struct request *r)
 		request_may_see(r, serve_stored);
 	} else if (found->stored) {
 		ask(r);
-	} else if (!r->is_head) {
+	} else if (!blob_reply_is_bare(&st->reply, r)) {
 		join(r);
-	} else if (found->size_known && found->may != MAY_NO && !st->only_yes) {
+	} else if (r->is_head && found->size_known && found->may != MAY_NO &&
+		   !st->only_yes) {
 		r->verdict = VERDICT_HIT; /* nobody is asked for a size */
 		st->reply.size = found->size;
 		request_may_see(r, show);

@@ -139,8 +139,8 @@ static void start_blob(struct request *r)
 	} else if (err != ERR_OK) {
 		index_broken(r, err, CODE_BLOB_UNKNOWN);
 	} else if (!blob_reply_init(b, r)) {
-		; /* it is what the client has, or no range of it */
-	} else if (r->is_head) {
+		; /* too many ranges */
+	} else if (blob_reply_is_bare(b, r)) {
 		b->size = found.size;
 		blob_send(r, b);
 	} else {

@@ -75,7 +75,8 @@ def check_hidden(entrepot, name, image):
         path = f"/v2/{name}/{kind}/{digest}"
         for headers in ({}, {"Range": "bytes=0-0"},
                         {"Range": "bytes=999999999-"},
-                        {"If-None-Match": f'"{digest}"'}):
+                        {"If-None-Match": f'"{digest}"'},
+                        {"If-None-Match": "*"}):
             answer = connection.get(path, headers)
             assert answer.status == 404, (path, answer)
             assert digest not in (answer.digest, answer.headers.get("ETag"))
@@ -332,6 +333,14 @@ def test_an_empty_page_does_not_tell_of_a_private_repository(
         assert (answer.status, answer.json()["tags"]) == (200, []), answer
 
 
+def test_a_condition_does_not_tell_of_a_private_blob(with_login, image):
+    for blob in image.blobs:
+        for value in ("*", f'"{blob.digest}"'):
+            answer = with_login.blob(SECRET, blob.digest,
+                                     {"If-None-Match": value})
+            assert (answer.status, answer.code) == (403, "DENIED"), answer
+
+
 def test_an_empty_page_that_nobody_can_judge_is_503(with_login, up):
     fault = up.fault(kind="token", status=500,
                      when=lambda r: "authorization" not in r.headers)
@@ -396,6 +405,8 @@ def test_a_push_builds_on_what_a_pull_would_still_get(
     assert entrepot.manifest("org/app", "1").status == held
     assert entrepot.manifest("org/app", image.digest).status == held
     assert entrepot.blob("org/app", blob.digest).status == held
+    answer = entrepot.blob("org/app", blob.digest, {"If-None-Match": "*"})
+    assert answer.status == (403 if held == 403 else 304), answer
     pusher = Pusher(entrepot, THIEF)
     for source in ("org/app", "docker.io/org/app"):
         answer = pusher.mount(blob.digest, source)

@@ -256,6 +256,51 @@ def test_if_none_match(up, entrepot, image):
         assert other.status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_condition_is_looked_at_where_there_is_something(up, entrepot, image,
+                                                         method):
+    """RFC 9110, 13.2.1: what is no 2xx without it is that with it, too."""
+    up.put_image("library/a", "1", image)
+    nothing = content.digest_of(b"nothing")
+    there = image.layers[0].digest
+
+    def ask(name, digest, value, headers=None):
+        headers = {**(headers or {}), "If-None-Match": value}
+        return entrepot.blob(name, digest, headers, method)
+
+    for value in ("*", f'"{nothing}"', f'"{there}"'):
+        assert ask("library/none", nothing, value).status == 404, value
+        assert ask("library/a", nothing, value).status == 404, value
+        assert ask("library/none", there, value).status == 404, value
+    # Cold: upstream says yes, and keeps its bytes.
+    for headers in ({}, {"Range": "bytes=0-9"}):
+        for value in ("*", f'"{there}"'):
+            same = ask("library/a", there, value, headers)
+            assert (same.status, same.body) == (304, b""), value
+            assert same.headers["ETag"] == f'"{there}"'
+    assert ask("library/a", there, f'"{nothing}"').status == 200
+    client.Podman(entrepot.address).pull("library/a", "1", image)
+    entrepot.wait_stored(image.layers[0])
+    # Held, but not by this one.
+    for value in ("*", f'"{there}"'):
+        assert ask("library/a", there, value).status == 304
+        assert ask("library/none", there, value).status == 404
+    up.close()
+    for value in ("*", f'"{nothing}"'):
+        assert ask("library/a", nothing, value).status in (502, 503, 504)
+
+
+def test_304_of_a_cold_blob_fetches_no_body(up, entrepot, image):
+    up.put_image("library/a", "1", image)
+    blob = image.layers[0]
+    for value in ("*", f'"{blob.digest}"'):
+        answer = entrepot.blob("library/a", blob.digest,
+                               {"If-None-Match": value})
+        assert answer.status == 304, answer
+    assert up.bytes_sent(blob.digest) == 0
+    assert up.bytes_sent(blob.digest, probes=True) <= 2
+
+
 def test_by_tag_respects_what_the_client_accepts(up, entrepot, index):
     up.put_image("library/a", "1", index)
     path = "/v2/library/a/manifests/1"
