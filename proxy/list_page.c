@@ -53,7 +53,7 @@ static bool add_tag(void *arg, const char *tag, size_t len,
 	if (row->state == TAG_GONE || !tag_valid(tag, len))
 		return true;
 	h->more = h->text.n >= h->max;
-	if (h->more)
+	if (h->more || h->text.full)
 		return false;
 	snprintf(h->last, sizeof(h->last), "%.*s", (int)len, tag);
 	if (!h->text.n)
@@ -75,6 +75,8 @@ enum err list_page_tags(struct index_txn *txn, uint64_t repo, const char *name,
 	err =
 	    tag_walk(txn, repo, ask->has_last ? ask->last : NULL, add_tag, &h);
 	list_tags_end(&h.text);
+	if (err == ERR_OK && h.text.full)
+		err = ERR_BUSY;
 	if (err != ERR_OK) {
 		list_text_release(&h.text);
 		return err;
@@ -83,9 +85,7 @@ enum err list_page_tags(struct index_txn *txn, uint64_t repo, const char *name,
 		snprintf(next, LIST_NEXT_MAX, "n=%" PRIu64 "&last=%s", h.max,
 			 h.last);
 	memcpy(out->first, h.first, sizeof(h.first));
-	out->text = h.text.text;
-	out->len = h.text.len;
-	out->n = h.text.n;
+	out->text = h.text;
 	return ERR_OK;
 }
 
@@ -99,4 +99,55 @@ void list_page_link(struct request *r, const char *next)
 
 	reply_header(r, "Link", "<%.*s?%s%s%s>; rel=\"next\"", (int)path.len,
 		     path.ptr, next, has_ns ? "&ns=" : "", has_ns ? ns : "");
+}
+
+/* ---- by a worker, and to the client ---- */
+
+void list_page_submit(const struct request *r, struct job *job)
+{
+	job->lane = JOB_DATA;
+	request_submit_on(r, r->server->lists, job);
+}
+
+struct body_list {
+	struct body b;
+	struct list_text text;
+	size_t at;
+};
+
+static enum body_state body_list_send(struct body *b, struct sink *s)
+{
+	struct body_list *l = container_of(b, struct body_list, b);
+
+	l->at +=
+	    sink_memory(s, l->text.text + l->at, l->text.len - l->at, false);
+	return l->at == l->text.len ? BODY_END : BODY_MORE;
+}
+
+static void body_list_free(struct body *b)
+{
+	struct body_list *l = container_of(b, struct body_list, b);
+
+	list_text_release(&l->text);
+	free(l);
+}
+
+void list_page_send(struct request *r, struct list_text *text)
+{
+	static const struct body_ops ops = {body_list_send, body_list_free};
+	struct body_list *l = xcalloc(1, sizeof(*l));
+
+	l->b.ops = &ops;
+	l->text = *text;
+	memset(text, 0, sizeof(*text));
+	reply_send(r, l->text.len, &l->b);
+}
+
+void list_page_failed(struct request *r, enum err err)
+{
+	bool busy = err == ERR_BUSY;
+	struct why why;
+
+	(void)why_set(&why, err, busy ? LIST_BUSY : "the index cannot be read");
+	reply_err(r, err, CODE_NAME_UNKNOWN, busy, &why);
 }

@@ -30,7 +30,7 @@ bool list_page_read(struct request *r, struct list_ask *out) MUST_CHECK;
  * The tags that repository `repo` holds after ask->last, gone ones left out,
  * as the text of a reply for `name`.  `next` becomes the query of the next
  * page, "" at the end.  Caller releases out->text.  Inside a snapshot.
- * ERR_OK, ERR_IO.
+ * ERR_OK, ERR_IO, ERR_BUSY: no room.
  */
 enum err list_page_tags(struct index_txn *txn, uint64_t repo, const char *name,
 			const struct list_ask *ask, struct list_page *out,
@@ -42,5 +42,18 @@ enum err list_page_tags(struct index_txn *txn, uint64_t repo, const char *name,
  * repository by their name for it; its `ns` stays.
  */
 void list_page_link(struct request *r, const char *next);
+
+/*
+ * A worker runs `job`, as request_submit() says, but never two such jobs at
+ * once: the other workers are left to the blobs.
+ */
+void list_page_submit(const struct request *r, struct job *job);
+
+/* Send the list after the reply's head.  Takes what it holds, and gives its
+ * room back when it has been sent or the client has left. */
+void list_page_send(struct request *r, struct list_text *text);
+
+/* The reply where the index held no list: ERR_IO, ERR_BUSY. */
+void list_page_failed(struct request *r, enum err err);
 
 #endif

@@ -7,18 +7,55 @@
 
 /* ---- writing ---- */
 
+static uint64_t buffered; /* atomic: the sum of all */
+
+static void give_back(struct list_text *l, size_t bytes)
+{
+	l->counted -= bytes;
+	__atomic_fetch_sub(&buffered, bytes, __ATOMIC_RELAXED);
+}
+
+bool list_text_reserve(struct list_text *l, size_t cap)
+{
+	size_t more = cap > l->counted ? cap - l->counted : 0;
+
+	if (cap <= LIST_SHORT)
+		return true;
+	l->counted += more;
+	if (__atomic_add_fetch(&buffered, more, __ATOMIC_RELAXED) <=
+	    LIST_BUFFERED_MAX)
+		return true;
+	give_back(l, more);
+	return false;
+}
+
+/* For `len` bytes more. */
+static bool grow(struct list_text *l, size_t len)
+{
+	size_t need = l->len + len;
+	size_t cap = MAX(MAX(l->cap * 2, need + 256), l->counted);
+
+	if (l->bounded && need <= LIST_SHORT && !l->counted)
+		cap = MIN(cap, LIST_SHORT);
+	if (l->bounded && !list_text_reserve(l, cap))
+		return false;
+	l->cap = cap;
+	l->text = xrealloc(l->text, cap);
+	return true;
+}
+
 void list_text_add(struct list_text *l, const char *bytes, size_t len)
 {
-	if (len > l->cap - l->len) {
-		l->cap = MAX(l->cap * 2, l->len + len + 256);
-		l->text = xrealloc(l->text, l->cap);
-	}
+	l->full = l->full || (len > l->cap - l->len && !grow(l, len));
+	if (l->full)
+		return;
 	memcpy(l->text + l->len, bytes, len);
 	l->len += len;
 }
 
 void list_text_release(struct list_text *l)
 {
+	give_back(l, l->counted);
 	free(l->text);
 	memset(l, 0, sizeof(*l));
 }
@@ -30,6 +67,7 @@ static void add_text(struct list_text *l, const char *text)
 
 void list_tags_begin(struct list_text *l, const char *name)
 {
+	l->bounded = true;
 	add_text(l, "{\"name\":\"");
 	add_text(l, name);
 	add_text(l, "\",\"tags\":[");
@@ -45,10 +83,16 @@ void list_tags_add(struct list_text *l, const char *tag, size_t len)
 void list_tags_end(struct list_text *l)
 {
 	add_text(l, "]}\n");
+	l->cap = l->len;
+	l->text = xrealloc(l->text, l->cap);
+	if (l->counted)
+		give_back(l, l->cap > LIST_SHORT ? l->counted - l->cap
+						 : l->counted);
 }
 
 void list_names_begin(struct list_text *l)
 {
+	l->bounded = true;
 	add_text(l, "{\"repositories\":[");
 }
 
@@ -64,6 +108,7 @@ void list_names_end(struct list_text *l)
 
 void list_referrers_begin(struct list_text *l)
 {
+	l->bounded = true;
 	add_text(l, "{\"schemaVersion\":2,\"mediaType\":"
 		    "\"application/vnd.oci.image.index.v1+json\","
 		    "\"manifests\":[");
@@ -78,7 +123,7 @@ void list_referrers_add(struct list_text *l, const void *descriptor, size_t len)
 
 void list_referrers_end(struct list_text *l)
 {
-	add_text(l, "]}\n");
+	list_tags_end(l);
 }
 
 /* ---- reading ---- */
@@ -103,25 +148,22 @@ static enum err read_array(const void *buf, size_t len, const char *key,
 		       key);
 }
 
-static void finish(struct list_text *l, struct list_page *out)
+static enum err is_whole(const struct list_text *l, struct why *why)
 {
-	out->text = l->text;
-	out->len = l->len;
-	out->n = l->n;
+	return l->full ? why_set(why, ERR_BUSY, LIST_BUSY) : ERR_OK;
 }
 
 enum err list_tags(const void *buf, size_t len, const char *name, bool none,
 		   struct list_page *out, struct why *why)
 {
-	struct list_text l = {0};
+	struct list_text *l = &out->text;
 	json_t *root, *tags, *tag;
 	size_t i;
 	enum err err = read_array(buf, len, "tags", &root, &tags, why);
 
-	memset(out, 0, sizeof(*out));
 	if (err)
 		return err;
-	list_tags_begin(&l, name);
+	list_tags_begin(l, name);
 	json_array_foreach (tags, i, tag) {
 		const char *text = json_string_value(tag);
 		size_t tag_len = json_string_length(tag);
@@ -131,12 +173,11 @@ enum err list_tags(const void *buf, size_t len, const char *name, bool none,
 		if (!out->first[0])
 			memcpy(out->first, text, tag_len + 1);
 		if (!none)
-			list_tags_add(&l, text, tag_len);
+			list_tags_add(l, text, tag_len);
 	}
-	list_tags_end(&l);
+	list_tags_end(l);
 	json_decref(root);
-	finish(&l, out);
-	return ERR_OK;
+	return is_whole(l, why);
 }
 
 static bool is_wanted(const json_t *descriptor, const char *artifact_type)
@@ -174,15 +215,14 @@ static void note_first(struct list_page *out, const json_t *descriptor)
 enum err list_referrers(const void *buf, size_t len, const char *artifact_type,
 			struct list_page *out, struct why *why)
 {
-	struct list_text l = {0};
+	struct list_text *l = &out->text;
 	json_t *root, *all, *one;
 	size_t i;
 	enum err err = read_array(buf, len, "manifests", &root, &all, why);
 
-	memset(out, 0, sizeof(*out));
 	if (err)
 		return err;
-	list_referrers_begin(&l);
+	list_referrers_begin(l);
 	json_array_foreach (all, i, one) {
 		char *text;
 
@@ -191,13 +231,12 @@ enum err list_referrers(const void *buf, size_t len, const char *artifact_type,
 			continue;
 		text = json_dumps(one, JSON_COMPACT);
 		if (text)
-			list_referrers_add(&l, text, strlen(text));
+			list_referrers_add(l, text, strlen(text));
 		free(text);
 	}
-	list_referrers_end(&l);
+	list_referrers_end(l);
 	json_decref(root);
-	finish(&l, out);
-	return ERR_OK;
+	return is_whole(l, why);
 }
 
 /* ---- queries ---- */

@@ -346,12 +346,24 @@ void request_refuse(struct conn *c, unsigned status, const char *sentence)
 
 /* ---- for the handlers ---- */
 
-void request_submit(const struct request *r, struct job *job)
+static void come_home(const struct request *r, struct job *job)
 {
 	job->home = r->loop;
 	job->to = r->handle;
 	job->magic = REQUEST_MAGIC;
+}
+
+void request_submit(const struct request *r, struct job *job)
+{
+	come_home(r, job);
 	job_submit(r->server->jobs, job);
+}
+
+void request_submit_on(const struct request *r, struct strand *strand,
+		       struct job *job)
+{
+	come_home(r, job);
+	job_submit_on(strand, job);
 }
 
 struct way_home request_way_home(const struct request *r,

@@ -91,9 +91,12 @@ extern const struct handler serve_base, serve_manifest, serve_blob, serve_tags,
 
 /*
  * A worker runs `job`, and then the request's loop its `done`: with the
- * request, or with NULL if that has gone by then.  Own loop.
+ * request, or with NULL if that has gone by then; `_on`: in the strand's turn.
+ * Own loop.
  */
 void request_submit(const struct request *r, struct job *job);
+void request_submit_on(const struct request *r, struct strand *strand,
+		       struct job *job);
 
 /*
  * The way back to a request for an answer that another thread has: embed it,

@@ -34,7 +34,7 @@ static bool add(void *arg, const char *name)
 	if (j->text.n < max) {
 		list_names_add(&j->text, name);
 		snprintf(j->ask.last, sizeof(j->ask.last), "%s", name);
-		return true;
+		return !j->text.full;
 	}
 	if (max && list_escape(j->ask.last, last, sizeof(last)))
 		snprintf(j->next, sizeof(j->next), "n=%" PRIu64 "&last=%s", max,
@@ -51,25 +51,23 @@ static void run(struct job *job)
 	list_names_begin(&j->text);
 	j->err = catalog_walk(j->cache, j->conf, after, add, j);
 	list_names_end(&j->text);
+	if (j->err == ERR_OK && j->text.full)
+		j->err = ERR_BUSY;
 }
 
 static void done(struct job *job, void *object)
 {
 	struct catalog_job *j = container_of(job, struct catalog_job, job);
 	struct request *r = object;
-	struct why why;
 
 	if (r && j->err == ERR_OK) {
 		reply_begin(r, 200);
 		reply_header(r, "Content-Type", "application/json");
 		if (j->next[0])
 			list_page_link(r, j->next);
-		reply_send(r, j->text.len,
-			   body_memory(j->text.text, j->text.len));
-		j->text.text = NULL;
+		list_page_send(r, &j->text);
 	} else if (r) {
-		(void)why_set(&why, j->err, "the index cannot be read");
-		reply_err(r, j->err, CODE_NAME_UNKNOWN, 0, &why);
+		list_page_failed(r, j->err);
 	}
 	list_text_release(&j->text);
 	conf_unref(&j->conf);
@@ -89,10 +87,9 @@ static void start(struct request *r)
 	j->cache = r->server->cache;
 	j->conf = conf_ref(r->conf);
 	j->ask = ask;
-	j->job.lane = JOB_DATA;
 	j->job.run = run;
 	j->job.done = done;
-	request_submit(r, &j->job);
+	list_page_submit(r, &j->job);
 }
 
 const struct handler serve_catalog = {.start = start};

@@ -34,7 +34,7 @@ static void release(struct request *r)
 
 	if (!st)
 		return;
-	free(st->page.text);
+	list_text_release(&st->page.text);
 	free(st);
 	r->state = NULL;
 }
@@ -42,7 +42,6 @@ static void release(struct request *r)
 static void send_page(struct request *r, const char *content_type)
 {
 	struct list_state *st = state_of(r);
-	struct body *body;
 
 	reply_begin(r, 200);
 	reply_header(r, "Content-Type", "%s", content_type);
@@ -50,17 +49,7 @@ static void send_page(struct request *r, const char *content_type)
 		list_page_link(r, st->next);
 	if (st->filtered)
 		reply_header(r, "OCI-Filters-Applied", "artifactType");
-	body = body_memory(st->page.text, st->page.len);
-	st->page.text = NULL;
-	reply_send(r, st->page.len, body);
-}
-
-static void index_broken(struct request *r, enum err err)
-{
-	struct why why;
-
-	(void)why_set(&why, err, "the index cannot be read");
-	reply_err(r, err, CODE_NAME_UNKNOWN, 0, &why);
+	list_page_send(r, &st->page.text);
 }
 
 /* ---- by a worker ---- */
@@ -86,13 +75,13 @@ static void list_done(struct job *job, void *object)
 		struct list_state *st = state_of(r);
 
 		st->page = l->page;
-		l->page.text = NULL;
+		memset(&l->page, 0, sizeof(l->page));
 		memcpy(st->next, l->next, sizeof(st->next));
 		send_page(r, l->subject.alg ? OCI_INDEX : "application/json");
 	} else if (r) {
-		index_broken(r, l->err);
+		list_page_failed(r, l->err);
 	}
-	free(l->page.text);
+	list_text_release(&l->page.text);
 	free(l);
 }
 
@@ -107,10 +96,9 @@ static void list_submit(struct request *r, const struct digest *subject,
 		l->subject = *subject;
 	memcpy(l->name, r->route.name, sizeof(l->name));
 	l->in = *state_of(r);
-	l->job.lane = JOB_DATA;
 	l->job.run = run;
 	l->job.done = list_done;
-	request_submit(r, &l->job);
+	list_page_submit(r, &l->job);
 }
 
 /* ---- tags ---- */
@@ -160,7 +148,7 @@ static void start_tags(struct request *r)
 	if (err == ERR_OK)
 		send_page(r, "application/json");
 	else
-		index_broken(r, err);
+		list_page_failed(r, err);
 }
 
 const struct handler serve_hosted_tags = {.start = start_tags,
@@ -201,7 +189,7 @@ static bool add_referrer(void *arg, const struct digest *dg,
 	}
 	list_referrers_add(&g->text, descriptor.ptr, descriptor.len);
 	g->last = *dg;
-	return true;
+	return !g->text.full;
 }
 
 /* The rows of one snapshot.  True: there are more. */
@@ -214,7 +202,8 @@ static bool gather_some(struct gathering *g)
 	l->err = referrer_walk(txn, l->repo, &l->subject,
 			       g->seen.alg ? &g->seen : NULL, add_referrer, g);
 	index_read_end(txn);
-	return l->err == ERR_OK && !g->full && g->rows > SNAPSHOT_ROWS;
+	return l->err == ERR_OK && !g->full && !g->text.full &&
+	       g->rows > SNAPSHOT_ROWS;
 }
 
 static void make_next(struct list_job *l, const struct gathering *g)
@@ -247,10 +236,11 @@ static void referrers_run(struct job *job)
 	while (l->repo && gather_some(&g))
 		;
 	list_referrers_end(&g.text);
+	if (l->err == ERR_OK && g.text.full)
+		l->err = ERR_BUSY;
 	if (g.full)
 		make_next(l, &g);
-	l->page.text = g.text.text;
-	l->page.len = g.text.len;
+	l->page.text = g.text;
 }
 
 /* "MUST NOT return a 404": of a subject or a repository that was never seen

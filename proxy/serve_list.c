@@ -49,8 +49,6 @@ static enum api_code unknown_code(const struct request *r)
 static void send_page(struct request *r)
 {
 	struct list_state *st = state_of(r);
-	struct list_page *page = &st->page;
-	struct body *body;
 
 	reply_begin(r, 200);
 	reply_header(r, "Content-Type", "%s",
@@ -61,9 +59,7 @@ static void send_page(struct request *r)
 		reply_header(r, "OCI-Filters-Applied", "artifactType");
 	if (st->warning.text[0])
 		reply_warning(r, st->warning.text);
-	body = body_memory(page->text, page->len);
-	page->text = NULL;
-	reply_send(r, page->len, body);
+	list_page_send(r, &st->page.text);
 }
 
 /*
@@ -117,31 +113,42 @@ static void list_done(struct job *job, void *object)
 
 	if (r && l->err == ERR_OK) {
 		state_of(r)->page = l->page;
-		l->page.text = NULL;
+		memset(&l->page, 0, sizeof(l->page));
 		show(r);
 	} else if (r) {
-		reply_err(r, l->err, unknown_code(r), 0, &l->why);
+		reply_err(r, l->err, unknown_code(r), l->err == ERR_BUSY,
+			  &l->why);
 	}
-	free(l->page.text);
+	list_text_release(&l->page.text);
 	buffer_unref(&l->in);
 	free(l);
 }
 
-/* Takes the buffer. */
+/*
+ * Takes the buffer.  What comes out is about as long as what goes in; its room
+ * is counted here, so that who finds none does not queue for a worker either.
+ */
 static void read_list(struct request *r, struct buffer *STEALS in)
 {
 	const struct list_state *st = state_of(r);
-	struct list_job *l = xcalloc(1, sizeof(*l));
+	struct list_text room = {0};
+	struct list_job *l;
 
+	if (!list_text_reserve(&room, in->len)) {
+		buffer_unref(&in);
+		list_page_failed(r, ERR_BUSY);
+		return;
+	}
+	l = xcalloc(1, sizeof(*l));
+	l->page.text = room;
 	l->in = in;
 	l->tags = is_tags(r);
 	l->none = st->ask.has_n && st->ask.n == 0;
 	memcpy(l->name, r->route.name, sizeof(l->name));
 	memcpy(l->type, st->type, sizeof(l->type));
-	l->job.lane = JOB_DATA;
 	l->job.run = list_run;
 	l->job.done = list_done;
-	request_submit(r, &l->job);
+	list_page_submit(r, &l->job);
 }
 
 /* ---- what is held ---- */
@@ -154,11 +161,10 @@ static bool held_tags(struct request *r, struct index_txn *txn,
 			   st->next) != ERR_OK)
 		return false;
 	/* A page after the last tag is an answer as well. */
-	if (st->page.n || st->next[0] || st->ask.has_last ||
+	if (st->page.text.n || st->next[0] || st->ask.has_last ||
 	    (st->ask.has_n && !st->ask.n))
 		return true;
-	free(st->page.text);
-	st->page.text = NULL;
+	list_text_release(&st->page.text);
 	return false;
 }
 
@@ -181,7 +187,7 @@ static bool held_referrers(struct request *r, struct index_txn *txn,
 	err = referrer_walk(txn, r->repo_id, &r->route.digest, NULL,
 			    add_referrer, text);
 	list_referrers_end(text);
-	if (err == ERR_OK &&
+	if (err == ERR_OK && !text->full &&
 	    (text->n ||
 	     link_get(txn, r->repo_id, &r->route.digest, &link) == ERR_OK))
 		return true;
@@ -367,7 +373,7 @@ static void release(struct request *r)
 
 	if (!st)
 		return;
-	free(st->page.text);
+	list_text_release(&st->page.text);
 	free(st);
 	r->state = NULL;
 }

@@ -204,6 +204,7 @@ static void start_jobs(struct server *s, const struct conf *conf)
 	};
 
 	s->jobs = jobs_new(&opt);
+	s->lists = strand_new(s->jobs);
 }
 
 static void make_serve_loops(struct server *s, struct conf *conf)
@@ -427,6 +428,7 @@ void server_stop(struct server *s)
 	mirror_free(&s->mirror);
 	hooks_free(&s->hooks);
 	sessions_free(&s->uploads);
+	strand_free(&s->lists);
 	jobs_free(&s->jobs);
 	chores_free(&s->chores);
 	cache_close(&s->cache);

@@ -38,6 +38,7 @@ struct serve {
 struct server {
 	struct cache *cache;
 	struct jobs *jobs;
+	struct strand *lists; /* who makes pages of lists */
 	struct upload_sessions *uploads;
 	struct mirror *mirror;
 	struct hooks *hooks;

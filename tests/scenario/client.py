@@ -106,11 +106,14 @@ class Response:
 class Connection:
     """A connection to `address` = (host, port)."""
 
-    def __init__(self, address, tls=None, timeout=None, rcvbuf=None):
+    def __init__(self, address, tls=None, timeout=None, rcvbuf=None,
+                 maxseg=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         sock = socket.socket(family)
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if maxseg:  # of a small one the peer's kernel buffers little
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, maxseg)
         sock.settimeout(timeout or TIMEOUT)
         sock.connect(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

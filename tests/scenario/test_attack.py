@@ -10,7 +10,9 @@ import client
 import content
 from client import SLOW, Background
 from daemon import SANITIZERS, seconds, wait_until
+from push import Pusher
 
+MIB = content.MIB
 SECRET = "corp/secret"
 PUBLIC = "evil/public"
 LOGIN = {"username": "joe", "password": "s3cret"}
@@ -152,6 +154,82 @@ def test_invented_names_at_a_running_fill_are_not_kept(up, new_entrepot):
     assert grown[-1] < 700_000, grown
     fault.clear()
     assert slow.finish().body == blob.data
+
+
+@pytest.fixture
+def lists(up, new_entrepot, image):
+    """A registry with long and short lists, mirrored and hosted."""
+    entrepot = new_entrepot(up, {"hosted": ["team/**"]}, start=False)
+    # What was freed is free: else AddressSanitizer keeps it to look at.
+    entrepot.env["ASAN_OPTIONS"] = SANITIZERS["ASAN_OPTIONS"] + \
+        ":quarantine_size_mb=0:thread_local_quarantine_size_kb=0"
+    entrepot.start()
+    up.put_image("library/few", "1", image)
+    up.put_image("library/many", "0", image)
+    up.repository("library/many").tags.update(
+        (f"v{i:020}", image.digest) for i in range(200_000))
+    pusher = Pusher(entrepot)
+    pusher.push(image)
+    for i in range(0, 8000, 40):
+        answer = pusher.put_manifest(
+            image, tags=[f"{i + n:0100}" for n in range(40)])
+        assert answer.status == 201, answer
+    return entrepot
+
+
+def few(entrepot):
+    """Short lists are answered, and in time."""
+    for path, tags in (("library/few/tags/list", ["1"]),
+                       ("team/app/tags/list?n=1", ["0" * 100]),
+                       ("library/many/tags/list?n=1", ["0"])):
+        began = time.monotonic()
+        answer = entrepot.get(f"/v2/{path}")
+        assert answer.status == 200, (path, answer)
+        assert answer.json()["tags"] == tags
+        assert time.monotonic() - began < 3 * SLOW
+    answer = entrepot.get("/v2/_catalog")
+    assert answer.json()["repositories"] == ["docker.io/library/few",
+                                             "team/app"], answer
+
+
+@pytest.mark.parametrize("name, count", [("library/many", 60),
+                                         ("team/app", 150)])
+def test_long_lists_that_nobody_reads_are_bounded(lists, image, name, count):
+    """32 MiB of them; what reading one takes besides comes once."""
+    path = f"/v2/{name}/tags/list"
+
+    def ask(times):
+        connections = [lists.connect(rcvbuf=4096, maxseg=536)
+                       for _ in range(times)]
+        for connection in connections:
+            connection.send_head("GET", path)
+        return connections
+
+    assert lists.manifest("library/few", "1").status == 200
+    size = len(lists.get(path).body)
+    before = lists.memory()
+    connections = ask(count)
+    few(lists)
+    heads = [connection.read_head() for connection in connections]
+    grown = lists.memory() - before
+    sent = sum(head.status == 200 for head in heads)
+    assert 24 * MIB < sent * size <= 32 * MIB, (sent, size)
+    for connection, head in zip(connections, heads):
+        if head.status != 200:
+            assert head.status == 503
+            assert head.headers["Retry-After"] == "1"
+            answer = connection.read_body(head)
+            assert answer.code == "UNAVAILABLE"
+            assert "long lists" in answer.message
+    assert grown < 60 * MIB, grown
+    few(lists)
+    client.Podman(lists.address).pull("library/few", "1", image)
+    for connection in connections[::2]:
+        connection.reset()
+    client.close_all()
+    wait_until(lambda: lists.client_sockets() == 0)
+    # All of the room is there again.
+    assert [c.read_head().status for c in ask(sent)] == [200] * sent
 
 
 def test_size_that_a_stranger_declares_is_not_anothers(up, new_entrepot):

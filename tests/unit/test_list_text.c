@@ -6,14 +6,14 @@
 static const char *tags(const char *in, bool none)
 {
 	static char out[512];
-	struct list_page page;
+	struct list_page page = {0};
 	struct why why;
 
 	if (list_tags(in, strlen(in), "quay.io/a/b", none, &page, &why))
 		return "refused";
-	snprintf(out, sizeof(out), "%.*s n=%zu first=%s", (int)page.len,
-		 page.text, page.n, page.first);
-	free(page.text);
+	snprintf(out, sizeof(out), "%.*s n=%zu first=%s", (int)page.text.len,
+		 page.text.text, page.text.n, page.first);
+	list_text_release(&page.text);
 	return out;
 }
 
@@ -56,24 +56,62 @@ static void referrers_are_filtered_by_type(void)
 	    "{\"schemaVersion\":2,\"manifests\":["
 	    "{\"digest\":\"" DG "\",\"artifactType\":\"a/x\",\"size\":3},"
 	    "{\"digest\":\"" DG "\",\"artifactType\":\"a/y\"},7]}";
-	struct list_page page;
+	struct list_page page = {0};
 	struct why why;
 
 	CHECK(list_referrers(in, sizeof(in) - 1, NULL, &page, &why) == ERR_OK);
-	CHECK(page.n == 2);
+	CHECK(page.text.n == 2);
 	CHECK_STR(page.first, DG);
-	free(page.text);
+	list_text_release(&page.text);
 	CHECK(list_referrers(in, sizeof(in) - 1, "a/x", &page, &why) == ERR_OK);
-	CHECK(page.n == 1);
-	CHECK(page.len && strstr(page.text, "\"artifactType\":\"a/x\""));
-	CHECK(page.len && strstr(page.text, "\"size\":3"));
-	free(page.text);
+	CHECK(page.text.n == 1);
+	CHECK(page.text.len &&
+	      strstr(page.text.text, "\"artifactType\":\"a/x\""));
+	CHECK(page.text.len && strstr(page.text.text, "\"size\":3"));
+	list_text_release(&page.text);
 	CHECK(list_referrers(in, sizeof(in) - 1, "a/z", &page, &why) == ERR_OK);
-	CHECK(page.n == 0);
+	CHECK(page.text.n == 0);
 	/* What the repository holds is still told. */
 	CHECK_STR(page.first, DG);
-	free(page.text);
+	list_text_release(&page.text);
 	CHECK(list_referrers("x", 1, NULL, &page, &why) == ERR_BAD_UPSTREAM);
+}
+
+static size_t fill(struct list_text *l, size_t bytes)
+{
+	static const char tag[100];
+
+	list_tags_begin(l, "a/b");
+	while (l->len < bytes && !l->full)
+		list_tags_add(l, tag, sizeof(tag));
+	list_tags_end(l);
+	return l->len;
+}
+
+static void long_lists_are_bounded_together(void)
+{
+	struct list_text one = {0}, rest = {0}, more = {0};
+	struct list_page page = {0};
+	struct why why;
+
+	CHECK(fill(&one, MIB) >= MIB && one.counted == one.len);
+	CHECK(!list_text_reserve(&rest, LIST_BUFFERED_MAX));
+	CHECK(list_text_reserve(&rest, LIST_BUFFERED_MAX - one.len));
+	/* A list that grows into it is cut, and says so; a short one is not. */
+	CHECK(fill(&more, MIB) < LIST_SHORT && more.full && !more.counted);
+	list_text_release(&more);
+	CHECK(fill(&more, LIST_SHORT - 200) < LIST_SHORT && !more.full);
+	list_text_release(&more);
+	list_text_release(&one);
+	/* What was reserved and not used is given back at the end. */
+	fill(&rest, MIB);
+	CHECK(rest.counted == rest.len && rest.len < 2 * MIB);
+	CHECK(list_text_reserve(&page.text, LIST_BUFFERED_MAX - rest.len));
+	CHECK(list_tags("x", 1, "a/b", false, &page, &why) != ERR_OK);
+	list_text_release(&page.text);
+	list_text_release(&rest);
+	CHECK(list_text_reserve(&rest, LIST_BUFFERED_MAX));
+	list_text_release(&rest);
 }
 
 static const char *query(const char *in, size_t size)
@@ -129,6 +167,7 @@ int main(void)
 	RUN(none_of_a_page_still_says_what_was_there);
 	RUN(what_is_no_list_is_refused);
 	RUN(referrers_are_filtered_by_type);
+	RUN(long_lists_are_bounded_together);
 	RUN(queries_lose_what_is_dropped);
 	RUN(queries_that_would_end_a_link_are_refused);
 	RUN(escapes_all_but_the_unreserved);
