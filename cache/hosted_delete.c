@@ -247,9 +247,10 @@ static enum err not_empty(struct hosted_change *hc, const struct counted *n)
 	if (n->manifests == 0)
 		return why_set(&hc->ch.why, ERR_BUSY,
 			       "%s still holds %u blob%s that no manifest "
-			       "names: \"collect.grace\" after the last did, "
-			       "they go by themselves",
-			       hc->ch.name, n->blobs, plural(n->blobs));
+			       "names; %s after \"collect.grace\"",
+			       hc->ch.name, n->blobs, plural(n->blobs),
+			       n->blobs == 1 ? "it goes by itself"
+					     : "they go by themselves");
 	return why_set(&hc->ch.why, ERR_BUSY,
 		       "%s holds %s%u manifest%s and %u blob%s; delete the "
 		       "manifests first, by digest",
