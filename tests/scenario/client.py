@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import content
 
@@ -143,8 +144,19 @@ class Connection:
             pass
         _open.discard(self)
 
+    def is_taken(self):
+        """Has the peer's program read all that was sent?"""
+        ours, theirs = self.sock.getsockname()[1], self.sock.getpeername()[1]
+        waiting = {}
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, here, there, _, queues = line.split()[:5]
+            ports = tuple(int(end.rpartition(":")[2], 16)
+                          for end in (here, there))
+            waiting[ports] = [int(n, 16) for n in queues.split(":")]
+        return waiting[ours, theirs][0] == waiting[theirs, ours][1] == 0
+
     def reset(self):
-        """Leave with an RST."""
+        """Leave with an RST, which takes what is on its way along."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                              struct.pack("ii", 1, 0))
         self.close()

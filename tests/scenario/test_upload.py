@@ -513,6 +513,7 @@ def test_a_reset_keeps_what_was_written(registry):
     connection.send(blob.data[:MIB + 1])
     wait_until(lambda: pusher.state(where).headers["Range"] ==
                f"0-{MIB - 1}", 5)
+    wait_until(connection.is_taken)
     connection.reset()
     wait_until(lambda: pusher.state(where).headers["Range"] == f"0-{MIB}", 5)
     assert pusher.patch(where, blob.data[MIB + 1:], MIB + 1).status == 202
