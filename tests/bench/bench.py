@@ -72,7 +72,8 @@ class Pairs:
 
 class Bench(Pushes):
     def __init__(self, folder, rounds):
-        self.folder = folder
+        self.shared = folder  # of all rows
+        self.folder = folder  # of one
         self.rounds = rounds
         self.table = []   # (what, figure, bound, met)
         self.context = []
@@ -518,7 +519,10 @@ def main():
         for name in args.rows:
             row = getattr(bench, name)
             print(f"\n{row.__doc__}", flush=True)
+            bench.folder = folder / f"row-{name}"
+            bench.folder.mkdir()
             row()
+            shutil.rmtree(bench.folder)  # the next one needs the room
     finally:
         if not args.folder:
             shutil.rmtree(folder, ignore_errors=True)

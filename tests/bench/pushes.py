@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import time
@@ -103,7 +104,7 @@ class Pushes:
 
     def _cargo(self, size=GIB):
         if not hasattr(self, "cargo"):
-            self.cargo = Cargo(self.folder / "cargo", size)
+            self.cargo = Cargo(self.shared / "cargo", size)
             os.sync()
         return self.cargo
 
@@ -193,23 +194,30 @@ class Pushes:
 
     def push_p99(self):
         """Manifests by tag while 4 pushes run."""
-        cargo, ours, worst = self._cargo(), self.daemon("push-p99", None), []
-        push(ours.port, cargo.path, cargo.images("team/m", 1))
-        try:
-            for _ in range(self.rounds):
-                os.sync()
-                text = "".join(cargo.blob(f"team/q{i % 4}", 512 * MIB)
-                               for i in range(16))
-                pushing = push_start(ours.port, cargo.path, text, clients=4)
-                time.sleep(0.2)
-                worst.append(self.wrk(ours.port, "/v2/team/m0/manifests/v0",
-                                      connections=4, seconds=2)[1])
-                assert pushing.poll() is None, "the pushes ended too early"
-                servers.pushed(pushing)
-        finally:
-            ours.stop()
+        cargo, worst = self._cargo(), []
+        for i in range(self.rounds):
+            os.sync()
+            ours = self.daemon(f"push-p99-{i}", None)
+            try:
+                push(ours.port, cargo.path, cargo.images("team/m", 1))
+                worst.append(self._p99_beside_pushes(ours, cargo))
+            finally:
+                ours.stop()
+            shutil.rmtree(ours.data)  # 8 GiB
         self.row("p99 of manifests by tag beside 4 pushes",
                  f"{median(worst):.1f} ms", "<= 10 ms", median(worst) <= 10)
+
+
+    def _p99_beside_pushes(self, ours, cargo):
+        text = "".join(cargo.blob(f"team/q{i % 4}", 512 * MIB)
+                       for i in range(16))
+        pushing = push_start(ours.port, cargo.path, text, clients=4)
+        time.sleep(0.2)
+        p99 = self.wrk(ours.port, "/v2/team/m0/manifests/v0", connections=4,
+                       seconds=2)[1]
+        assert pushing.poll() is None, "the pushes ended too early"
+        servers.pushed(pushing)
+        return p99
 
 
 # The first page, and one in the middle.

@@ -163,8 +163,11 @@ def push_start(port, path, lines, clients=1):
 
 def pushed(process):
     """Its figures."""
-    got = json.loads(process.stdout.read())
-    assert process.wait() == 0 and not got["failed"], got
+    text = process.stdout.read()
+    assert process.wait() == 0, \
+        f"the client was cut off ({process.returncode}): is the disk full?"
+    got = json.loads(text)
+    assert not got["failed"], got
     return got
 
 
