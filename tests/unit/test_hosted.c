@@ -413,8 +413,8 @@ static void a_claim_is_released_once_nothing_is_held(void)
 
 	cache_release_repo(c, "a", came_out, &held);
 	CHECK(result_of(&held).err == ERR_BUSY);
-	CHECK(strstr(held.res.why.text,
-		     "1 blob that no manifest names") != NULL);
+	CHECK(strstr(held.res.why.text, "1 blob that no manifest names") !=
+	      NULL);
 	CHECK(remove_blob(c, "a", &dg).err == ERR_OK);
 	cache_release_repo(c, "a", came_out, &o);
 	CHECK(result_of(&o).err == ERR_OK && !claimed(c, "a"));
