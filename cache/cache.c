@@ -5,7 +5,6 @@
 #include "cache/journal.h"
 #include "cache/recency.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -310,17 +309,13 @@ static bool has_file(struct cache *c, const char *alg, unsigned first_byte)
 	struct dirent *entry = NULL;
 	char path[32];
 	DIR *dir;
-	int fd;
 
 	snprintf(path, sizeof(path), "blobs/%s/%02x", alg, first_byte);
-	fd = store_open(c, path, O_RDONLY | O_DIRECTORY);
-	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	dir = store_open_dir(c, path);
 	while (dir && (entry = readdir(dir)) && entry->d_name[0] == '.')
 		;
 	if (dir)
 		closedir(dir);
-	else if (fd >= 0)
-		close(fd);
 	return entry != NULL;
 }
 

@@ -15,6 +15,8 @@
 #include "cache/space.h"
 #include "cache/staged.h"
 
+#include <dirent.h>
+
 struct blobs;
 struct journal;
 struct recency;
@@ -54,6 +56,8 @@ enum err cache_open_folder(const struct cache_options *opt, struct cache **out,
 
 /* Open, O_CLOEXEC and, where permitted, O_NOATIME; -1 with errno set. */
 int store_open(struct cache *c, const char *path, int flags);
+/* For readdir(); the caller closes it.  NULL with errno set. */
+DIR *store_open_dir(struct cache *c, const char *path);
 /* Read until `len` bytes or the end of the file; -1 with errno set. */
 ssize_t store_pread(int fd, void *buf, size_t len, uint64_t off);
 /* Write all; returns an errno value or 0, and *done bytes are written. */

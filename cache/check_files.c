@@ -4,7 +4,6 @@
 #include "cache/key.h"
 #include "cache/upload_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -183,14 +182,10 @@ static void check_name(struct check *c, const char *alg, const char *folder,
 /* NULL if there is none, which misses no file. */
 static DIR *open_folder(struct check *c, const char *path)
 {
-	int fd =
-	    openat(c->cache->data_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	DIR *dir = store_open_dir(c->cache, path);
 
 	if (!dir && errno != ENOENT)
 		check_finding(c, "%s cannot be read", path);
-	if (!dir && fd >= 0)
-		close(fd);
 	return dir;
 }
 

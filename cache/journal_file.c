@@ -3,7 +3,6 @@
 
 #include "cache/crc.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -133,9 +132,7 @@ static int compare(const void *a, const void *b)
 enum err journal_list(struct cache *c, const char *suffix, uint64_t **v,
 		      size_t *n, struct why *why)
 {
-	int fd =
-	    openat(c->data_fd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	DIR *dir = store_open_dir(c, "journal");
 	struct dirent *entry;
 	uint64_t seq;
 

@@ -13,7 +13,6 @@
 #include "cache/journal_apply.h"
 #include "cache/journal_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -133,20 +132,10 @@ static enum err add_file(struct files *f, const char *path)
 	return f->n == ROWS ? put_rows(f) : ERR_OK;
 }
 
-static DIR *open_folder(struct cache *c, const char *path)
-{
-	int fd = openat(c->data_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-
-	if (!dir && fd >= 0)
-		close(fd);
-	return dir;
-}
-
 /* Every file of one folder; with `count`, only how many. */
 static enum err each_file(struct files *f, const char *folder, bool count)
 {
-	DIR *dir = open_folder(f->c, folder);
+	DIR *dir = store_open_dir(f->c, folder);
 	struct dirent *entry;
 	enum err err = ERR_OK;
 	char path[PATH_LEN_MAX];
@@ -211,7 +200,7 @@ static char *name_aside(struct cache *c, const char *what, char out[64])
 /* Everything in it, and the folder. */
 static int remove_folder(struct cache *c, const char *folder)
 {
-	DIR *dir = open_folder(c, folder);
+	DIR *dir = store_open_dir(c, folder);
 	struct dirent *entry;
 	int error = 0;
 

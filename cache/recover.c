@@ -18,7 +18,6 @@
  */
 #include "cache/partial_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -164,20 +163,12 @@ static enum err list_folder(struct cache *c, const char *alg, struct why *why)
 {
 	struct dirent *entry;
 	char path[32];
-	DIR *dir = NULL;
-	int fd;
+	DIR *dir;
 
 	snprintf(path, sizeof(path), "partial/%s", alg);
-	fd = openat(c->data_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		dir = fdopendir(fd);
-	if (!dir) {
-		enum err err = store_error(why, errno, "list", path);
-
-		if (fd >= 0)
-			close(fd);
-		return err;
-	}
+	dir = store_open_dir(c, path);
+	if (!dir)
+		return store_error(why, errno, "list", path);
 	while ((entry = readdir(dir)))
 		found_name(c, alg, entry->d_name);
 	closedir(dir);

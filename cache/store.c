@@ -8,6 +8,20 @@
 
 #define FILE_MODE 0640
 
+DIR *store_open_dir(struct cache *c, const char *path)
+{
+	int error,
+	    fd = openat(c->data_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (dir || fd < 0)
+		return dir;
+	error = errno;
+	close(fd);
+	errno = error;
+	return NULL;
+}
+
 int store_open(struct cache *c, const char *path, int flags)
 {
 	int fd;

@@ -17,7 +17,6 @@
  */
 #include "cache/upload_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -60,19 +59,10 @@ static void found_name(struct cache *c, const char *name)
 static enum err list_files(struct cache *c, struct why *why)
 {
 	struct dirent *entry;
-	DIR *dir = NULL;
-	int fd =
-	    openat(c->data_fd, "uploads", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = store_open_dir(c, "uploads");
 
-	if (fd >= 0)
-		dir = fdopendir(fd);
-	if (!dir) {
-		enum err err = store_error(why, errno, "list", "uploads");
-
-		if (fd >= 0)
-			close(fd);
-		return err;
-	}
+	if (!dir)
+		return store_error(why, errno, "list", "uploads");
 	while ((entry = readdir(dir)))
 		found_name(c, entry->d_name);
 	closedir(dir);
